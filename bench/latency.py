@@ -12,7 +12,7 @@ _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Late(asyncio.Protocol):
-    """Answers every request head after the latency; heads come whole and without bodies, nginx is the only asker."""
+    """Answers every request head after the latency; heads come whole and without bodies, nginx is the only client."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

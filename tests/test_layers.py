@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import io
 import re
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,6 +81,13 @@ RETIRED_WORDS = re.compile(
     r"|staff|standing|sweeper|sweeping|telling|touches|troubles?|trusting|wish"
 )
 """Words of a former private language, which are no part of any name; ``docs/contributing.rst`` says where things are."""
+RETIRED_IN_PROSE = re.compile(
+    r"\b(?:askers?|who asks|doors?|doorway|houses?|rooms? of|floors?|wish|glance|sight|trouble|spool|pouring|inflow|crew|staff"
+    r"|reign|sweeps?|sweeper|sweeping|doctoring|believing|sidecars?|wiring|whoever)\b",
+    re.IGNORECASE,
+)
+"""The same in documentation, docstrings and comments, and words that make a sentence a riddle."""
+LITERAL = re.compile("``[^`]*``")
 RETIRED_NAMES = frozenset({"Account", "Board", "Nodes", "Orders", "Outdated", "Place", "Reach", "Serving", "Sight", "Way"})
 """Names that said nothing; as parts of others they are plain English."""
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
@@ -271,3 +280,21 @@ def test_names_are_words_of_the_field(path: Path) -> None:
         words = (word.lower() for word in _WORD.findall(name))
         is_retired = name.lstrip("_") in RETIRED_NAMES or any(map(RETIRED_WORDS.fullmatch, words))
         assert not is_retired, f"{path}:{line}: {name}"
+
+
+def _prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Every docstring and every comment, with its line."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+@pytest.mark.parametrize("folder", ["bench", "tests", "twistpi"])
+def test_docstrings_and_comments_have_no_retired_word(folder: str) -> None:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for line, text in _prose(path):
+            assert RETIRED_IN_PROSE.findall(LITERAL.sub("", text)) == [], f"{path}:{line}"

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 
 from tests.advisories.advisory_feed import FeedSetup
 from tests.in_reactor import wait_for
-from tests.mirror.conftest import fake, make_house, setup
+from tests.mirror.conftest import fake, make_setup, setup
 from tests.mirror.mirror_setup import Setup
 
-__all__ = ["fake", "feed", "make_house", "setup"]
+__all__ = ["fake", "feed", "make_setup", "setup"]
 
 
 @pytest.fixture

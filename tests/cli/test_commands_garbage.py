@@ -115,7 +115,7 @@ def _report(number: int, *, ended: bool, **more: Any) -> dict[str, Any]:
     return {"number": number, "ended": ended, "failure": None, "swept": attrs.asdict(Collected(0x800, 9, 2, 30, 1)), **more}
 
 
-def test_gc_has_the_server_sweep_and_waits_for_the_sweep_it_asked_for(made: Path) -> None:
+def test_gc_has_the_server_begin_a_pass_and_waits_for_that_one(made: Path) -> None:
     told = Answering(node_id(made), authstatus=("ok", "root", []))
     told.body = {"result": {"number": 2, "running": _report(1, ended=False), "last": None}}
     pauses: list[float] = []
@@ -133,12 +133,12 @@ def test_gc_has_the_server_sweep_and_waits_for_the_sweep_it_asked_for(made: Path
     with answering(told) as address, held(made, address), administer(settings(made), now, pause) as administration:
         swept = administration.collect_garbage(seen.append)
     assert swept == Collected(0x800, 9, 2, 30, 1)
-    assert len(seen) == 1, "only how far the sweep is that was asked for"
+    assert len(seen) == 1, "only how far the pass is that was asked for"
     assert len(pauses) == 3
     assert [(method, path) for method, path, _, _ in told.asked if path == "/+gc"][:2] == [("POST", "/+gc"), ("GET", "/+gc")]
 
 
-def test_gc_says_why_the_servers_sweep_failed(made: Path) -> None:
+def test_gc_says_why_the_servers_pass_failed(made: Path) -> None:
     told = Answering(node_id(made), authstatus=("ok", "root", []))
     told.body = {"result": {"number": 1, "running": None, "last": _report(1, ended=True, failure="the disk is gone")}}
     with asking(made, told) as administration, pytest.raises(click.ClickException, match="the disk is gone"):

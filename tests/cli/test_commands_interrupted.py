@@ -48,7 +48,7 @@ def test_asking_a_server_that_says_nothing_can_be_given_up() -> None:
 def test_a_check_can_be_given_up_and_leaves_nothing_behind(made: Path, tmp_path: Path) -> None:
     (segment,) = (made / "changelog").iterdir()
     segment.unlink()
-    os.mkfifo(segment)  # whoever reads it waits for somebody to write
+    os.mkfifo(segment)  # a reader of it waits for a writer
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     done = interrupted(["check", "--serverdir", str(made)], lambda: os.open(segment, os.O_WRONLY), TMPDIR=str(temporary))

@@ -1,4 +1,4 @@
-"""How commands find the server that has the directory, and tell it from whoever else answers there."""
+"""How commands find the server that has the directory, and tell it from another program that answers there."""
 
 from __future__ import annotations
 

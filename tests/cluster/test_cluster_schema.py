@@ -111,7 +111,7 @@ def test_what_cannot_be_reached_or_is_not_allowed_is_said_without_the_password()
 
 @pytest.mark.parametrize("url", ["", "mysql://db/x", "http://db/x", "postgresql://db/x?nonsense=1", "/tmp/log"])
 def test_what_is_no_address_of_a_database_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 whoever catches it says what is allowed
+    with pytest.raises(ValueError):  # noqa: PT011 the setting's own message says what is allowed
         check_url(url)
 
 

@@ -1,4 +1,4 @@
-"""The changelog in memory: for tests, and for whoever wants a log that is gone with the process."""
+"""The changelog in memory: for tests."""
 
 from __future__ import annotations
 

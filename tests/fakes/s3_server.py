@@ -66,7 +66,7 @@ def start_s3_server() -> S3Server:
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     port = free_port()
     command = _command(folder, port)
-    environment = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": "/usr/bin:/bin"}  # no settings of whoever runs the tests
+    environment = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": "/usr/bin:/bin"}  # none of the user's settings
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=environment)
     server = S3Server(f"http://127.0.0.1:{port}", process, folder, command)

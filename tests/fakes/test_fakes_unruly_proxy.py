@@ -1,4 +1,4 @@
-"""The unruly proxy does what it is told, exactly there: whoever survives it in other tests survives what those say."""
+"""The unruly proxy fails exactly where a test says, so the other tests show what they claim."""
 
 from __future__ import annotations
 

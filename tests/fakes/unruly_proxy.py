@@ -260,7 +260,7 @@ class UnrulyProxy:
         return max(1, min(_CHUNK, int(self.bytes_per_second / _SLICES))) if self.bytes_per_second else _CHUNK
 
     def will(self, *faults: Fault) -> None:
-        """Let ``faults`` happen, each once, to whoever first asks for what they wait for."""
+        """Let ``faults`` happen, each once, to the first request that it is meant for."""
         with self._changed:
             self._waiting.extend(faults)
 

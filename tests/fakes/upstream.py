@@ -85,7 +85,7 @@ class Status(Fault):
 
 @attrs.define
 class Redirect(Fault):
-    """Sends the asker elsewhere."""
+    """Redirects to another address."""
 
     location: str
     code: int = 302

@@ -138,8 +138,8 @@ class Setup:
 
         await self.writer.commit(decide, "alice")
 
-    async def sweep(self) -> Report:
-        """A whole sweep that begins now."""
+    async def collect(self) -> Report:
+        """A whole pass that begins now."""
         number = self.collector.ask()
         while self.collector.last is None or self.collector.last.number < number:
             await deferLater(reactor, 0.002)

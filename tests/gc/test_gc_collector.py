@@ -1,4 +1,4 @@
-"""When a server sweeps, who is told what, and how it stops."""
+"""When a server collects garbage, what is said of it, and how it stops."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     ],
     ids=lambda change: type(change).__name__,
 )
-def test_an_hour_after_a_removal_a_sweep_follows(scene: Scene, change: Change) -> None:
+def test_an_hour_after_a_removal_a_pass_follows(scene: Scene, change: Change) -> None:
     scene.orphan(age=AFTER)
     scene.collector.changed(2, (UserCreated("bob"), change))
     scene.pass_time(AFTER - 1)
@@ -128,20 +128,20 @@ def test_an_hour_after_a_removal_a_sweep_follows(scene: Scene, change: Change) -
     assert scene.clock.getDelayedCalls() == [], "nothing more is to be done"
 
 
-def test_what_takes_nothing_away_makes_nobody_sweep(scene: Scene) -> None:
+def test_what_takes_nothing_away_starts_no_pass(scene: Scene) -> None:
     announcements = Announcements()
     announcements.add(scene.collector.changed, *LOOSENING)
     announcements.announce(2, (UserCreated("bob"), FileCached("root/pypi", "demo", NAME, "0" * 64, 1)))
     assert scene.clock.getDelayedCalls() == []
 
 
-def test_many_removals_are_followed_by_one_sweep(scene: Scene) -> None:
+def test_many_removals_are_followed_by_one_pass(scene: Scene) -> None:
     for serial in range(10):
         scene.collector.changed(serial, (removed(NAME),))
     assert len(scene.clock.getDelayedCalls()) == 1
 
 
-def test_after_a_start_a_sweep_removes_what_the_former_process_left_behind(scene: Scene) -> None:
+def test_after_a_start_a_pass_removes_what_the_former_process_left_behind(scene: Scene) -> None:
     scene.orphan(age=0)
     scene.collector.start()
     scene.pass_time(AFTER)
@@ -158,7 +158,7 @@ def test_what_was_too_young_is_looked_at_again(scene: Scene) -> None:
     assert scene.left() == 0
 
 
-def test_who_asks_during_a_sweep_waits_for_the_next_which_sees_everything(scene: Scene) -> None:
+def test_who_asks_during_a_pass_waits_for_the_next_which_sees_everything(scene: Scene) -> None:
     scene.orphan(age=AFTER)
     scene.threads = []
     assert scene.collector.ask() == 1
@@ -233,7 +233,7 @@ def test_a_stop_between_two_looks_is_at_once(scene: Scene) -> None:
     assert scene.collector.last.failure == "the server stops"
 
 
-def test_a_stop_without_a_sweep_is_at_once(scene: Scene) -> None:
+def test_a_stop_without_a_pass_is_at_once(scene: Scene) -> None:
     assert scene.collector.stop().called
 
 

@@ -1,4 +1,4 @@
-"""One sweep: what it removes, and the entries that are written at the same moment."""
+"""One pass: what it removes, and the entries that are written at the same moment."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Place:
         (answer,) = self.batches.process([Commit(lambda _: changes, "alice")]).answers
         assert isinstance(answer, Committed), answer
 
-    def taking(self, sweep: Collection) -> Commit:
-        """What a server's sweep has the writer do."""
-        found = sweep.find(self.readers.get())
+    def taking(self, collection: Collection) -> Commit:
+        """What a server's pass has the writer do."""
+        found = collection.find(self.readers.get())
         assert found is not None
 
         def decide(reader: Reader) -> Sequence[Change]:
-            sweep.take(found, reader, self.readers.get())
+            collection.take(found, reader, self.readers.get())
             return ()
 
-        return Commit(decide, "+sweep")
+        return Commit(decide, "+gc")
 
     def names(self) -> list[str]:
         return [address.filename for address, _ in self.tree.walk()]
@@ -81,17 +81,17 @@ def place(tmp_path: Path) -> Iterator[Place]:
     view.close()
 
 
-def sweep(place: Place, before: float | None = None) -> Collected:
+def collect(place: Place, before: float | None = None) -> Collected:
     told: list[Collected] = []
-    swept = collect_alone(place.tree, place.readers.get(), time.time() - 3600 if before is None else before, told.append)
+    collected = collect_alone(place.tree, place.readers.get(), time.time() - 3600 if before is None else before, told.append)
     assert told[-1].folders == FOLDERS
-    return swept
+    return collected
 
 
 def test_what_nothing_names_is_removed_and_what_anything_names_stays(place: Place) -> None:
     kept, orphan = put(place.tree, WHEEL, b"kept", age=True), put(place.tree, SDIST, b"orphan!", age=True)
     place.commit(uploaded(WHEEL, b"kept"))
-    assert sweep(place) == Collected(FOLDERS, 2, 1, 7, 0)
+    assert collect(place) == Collected(FOLDERS, 2, 1, 7, 0)
     assert place.tree.find(kept) == 4
     assert place.tree.find(orphan) is None
     assert os.listdir(os.path.dirname(os.path.dirname(place.tree.path(orphan)))) == []
@@ -115,9 +115,9 @@ def test_a_file_that_another_index_has_too_stays(place: Place) -> None:
     address = put(place.tree, WHEEL, b"shared", age=True)
     place.commit(*(uploaded(WHEEL, b"shared", index) for index in INDEXES))
     place.commit(removed(WHEEL, INDEXES[0]))
-    assert sweep(place).removed == 0
+    assert collect(place).removed == 0
     place.commit(IndexDeleted(INDEXES[1]))
-    assert sweep(place).removed == 1
+    assert collect(place).removed == 1
     assert place.tree.find(address) is None
 
 
@@ -147,32 +147,32 @@ def test_everything_beside_a_file_stays_with_it_and_goes_with_it(place: Place) -
         ),
     )  # fmt: skip
     later = time.time() + 1000
-    assert sweep(place, later) == Collected(FOLDERS, 5, 0, 0, 0)
+    assert collect(place, later) == Collected(FOLDERS, 5, 0, 0, 0)
     check_blobs(place.tree, place.readers.get())
     place.commit(removed(WHEEL))
-    assert sweep(place, later).removed == 4
+    assert collect(place, later).removed == 4
     assert place.names() == [docs.filename]
     assert digest[:16] == wheel.digits, "metadata and test results lay under the digits of their wheel"
 
 
 def test_what_is_young_is_left_alone_and_counted(place: Place) -> None:
     put(place.tree, WHEEL, b"young")
-    assert sweep(place) == Collected(FOLDERS, 1, 0, 0, 1)
+    assert collect(place) == Collected(FOLDERS, 1, 0, 0, 1)
     assert place.names() == [WHEEL]
 
 
 def test_bytes_that_come_again_are_young_again(place: Place) -> None:
     put(place.tree, WHEEL, b"old", age=True)
     put(place.tree, WHEEL, b"old")
-    assert sweep(place).removed == 0
+    assert collect(place).removed == 0
 
 
 def test_a_dry_run_tells_and_changes_nothing(place: Place, tmp_path: Path) -> None:
     address = put(place.tree, WHEEL, b"orphan", age=True)
     told: list[Any] = []
-    swept = collect_alone(Tree(str(tmp_path)), place.readers.get(), time.time() - 3600, lambda _: None, only_tell=told.append)
+    collected = collect_alone(Tree(str(tmp_path)), place.readers.get(), time.time() - 3600, lambda _: None, only_tell=told.append)
     assert told == [Garbage(address, 6)]
-    assert (swept.removed, swept.removed_bytes) == (1, 6)
+    assert (collected.removed, collected.removed_bytes) == (1, 6)
     assert place.names() == [WHEEL]
     assert os.lstat(place.tree.path(address)).st_mtime == LONG_AGO
 
@@ -209,7 +209,7 @@ def test_what_the_same_batch_unnames_stays_for_that_may_be_undone(place: Place) 
     check_blobs(place.tree, place.readers.get())
 
 
-def test_a_full_disk_does_not_keep_a_sweep_from_making_room(place: Place) -> None:
+def test_a_full_disk_does_not_keep_a_pass_from_making_room(place: Place) -> None:
     put(place.tree, WHEEL, b"wheel", age=True)
     way = Collection(place.tree, time.time())
     place.changelog.is_full = True
@@ -219,7 +219,7 @@ def test_a_full_disk_does_not_keep_a_sweep_from_making_room(place: Place) -> Non
     assert place.names() == []
 
 
-def test_a_sweep_that_is_decided_again_counts_once(place: Place) -> None:
+def test_a_pass_that_is_decided_again_counts_once(place: Place) -> None:
     put(place.tree, WHEEL, b"wheel", age=True)
     way = Collection(place.tree, time.time())
     taking = place.taking(way)
@@ -227,7 +227,7 @@ def test_a_sweep_that_is_decided_again_counts_once(place: Place) -> None:
     assert (way.counts.removed, way.counts.removed_bytes) == (1, 5)
 
 
-def test_a_sweep_needs_no_more_memory_for_more_blobs(place: Place) -> None:
+def test_a_pass_needs_no_more_memory_for_more_blobs(place: Place) -> None:
     for number in range(350):
         put(place.tree, f"demo-{number}.zip", b"%d" % number, age=True)
     way = Collection(place.tree, time.time())

@@ -1,4 +1,4 @@
-"""Uploads, adopted files, pushes, removals and sweeps against each other, on real files: nothing that is named is ever lost."""
+"""Uploads, adopted files, pushes, removals and garbage collection at once, on real files: nothing that is named is lost."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Tally:
     seconds: float
     """How long it lasts at least."""
     least_done: int = 0
-    least_swept: int = 0
-    """How much has to be done, and swept, however long that takes."""
+    least_removed: int = 0
+    """How much has to be done, and removed, however long that takes."""
     done: int = 0
-    swept: int = 0
+    removed: int = 0
     _began: float = attrs.field(factory=time.monotonic)
 
     @property
     def goes_on(self) -> bool:
         """Whether everybody does one more thing."""
         lasted = time.monotonic() - self._began
-        assert lasted < PATIENCE, f"the sweeps have too little to do, so this shows nothing: {self}"
-        return lasted < self.seconds or self.done < self.least_done or self.swept < self.least_swept
+        assert lasted < PATIENCE, f"the collector has too little to do, so this shows nothing: {self}"
+        return lasted < self.seconds or self.done < self.least_done or self.removed < self.least_removed
 
 
 async def work(setup: Setup, chance: random.Random, tally: Tally) -> None:
@@ -56,10 +56,10 @@ async def work(setup: Setup, chance: random.Random, tally: Tally) -> None:
         tally.done += 1
 
 
-async def sweep(setup: Setup, tally: Tally) -> None:
-    """One sweep after the other."""
+async def collect(setup: Setup, tally: Tally) -> None:
+    """One pass after the other."""
     while tally.goes_on:
-        tally.swept += (await setup.sweep()).swept.removed
+        tally.removed += (await setup.collect()).swept.removed
         await setup.check()
 
 
@@ -68,11 +68,11 @@ async def sweep(setup: Setup, tally: Tally) -> None:
 async def test_with_no_grace_at_all_claims_alone_keep_what_is_going_to_be_named(tmp_path: Path, seed: int) -> None:
     setup = make_setup(tmp_path, lambda: time.time() + 1000, grace=0.0)
     try:
-        tally = Tally(2.0, least_done=50, least_swept=5)
+        tally = Tally(2.0, least_done=50, least_removed=5)
         clients = [work(setup, random.Random(seed * 100 + number), tally) for number in range(8)]
-        await all_done([*clients, sweep(setup, tally)])
+        await all_done([*clients, collect(setup, tally)])
         await setup.commit(*(removed(filename, index) for filename, _ in FILES for index in INDEXES))
-        await setup.sweep()
+        await setup.collect()
         assert list(setup.tree.walk()) == [], "something was claimed and never let go of"
     finally:
         await setup.close()
@@ -94,8 +94,8 @@ async def test_without_any_claim_the_grace_time_keeps_what_is_going_to_be_named(
                 await setup.check()
 
         named = files[::2]
-        await all_done([*(keep_then_name(named[start::4]) for start in range(4)), sweep(setup, Tally(1.0))])
-        await setup.sweep()
+        await all_done([*(keep_then_name(named[start::4]) for start in range(4)), collect(setup, Tally(1.0))])
+        await setup.collect()
         await setup.check()
         assert {address.filename for address, _ in setup.tree.walk()} == {filename for filename, _ in named}
     finally:

@@ -21,7 +21,7 @@ LIMIT = 1_000_000
 
 
 def redirecting(to: Callable[[bytes], bytes | None], status: bytes = b"302 Found") -> Callable[[RawConnection, bytes], None]:
-    """A script that sends whoever asks for a path where ``to`` says, and answers all others."""
+    """A script that redirects requests to the address that ``to`` returns for their path, and answers all others."""
 
     def answer(connection: RawConnection, head: bytes) -> None:
         target = to(head.split(b" ")[1])

@@ -1,4 +1,4 @@
-"""Real installers in clean surroundings: no configuration, cache or variable of whoever runs the tests reaches them."""
+"""Real installers in clean surroundings: no configuration, cache or variable of the user reaches them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kept(name: str, fill: Callable[[Path], object]) -> Path:
     home = Path(sys.prefix, "share", "twistpi-tests", name)
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may do the same: whoever is first wins.
+        # Another process may do the same: the first one wins.
         new = Path(tempfile.mkdtemp(dir=home.parent))
         fill(new)
         try:
@@ -72,7 +72,7 @@ def kept(name: str, fill: Callable[[Path], object]) -> Path:
 
 
 def public_pip(*words: str) -> None:
-    """Run pip as whoever runs the tests has configured it.  Blocking."""
+    """Run pip with the user's own configuration.  Blocking."""
     subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True, cwd=sys.prefix)
 
 

@@ -33,7 +33,7 @@ def environment(other: Mapping[str, str]) -> dict[str, str]:
 
 
 def npm(folder: Path, *words: str) -> str:
-    """Run npm in ``folder``, as whoever runs the tests has configured it; what it wrote.  Blocking."""
+    """Run npm in ``folder``, with the user's own configuration; return what it wrote.  Blocking."""
     script = _node_folder() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     done = subprocess.run(
         [str(node()), str(script), *words], cwd=folder, env=environment(os.environ), check=True, timeout=_PATIENCE,

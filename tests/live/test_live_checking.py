@@ -80,7 +80,7 @@ def badly(port: int, server: LiveServer) -> str:
 
 
 def check(server: LiveServer) -> None:
-    """Through the front door, and by the index that needs a login."""
+    """By the main port, and by the index that needs a login."""
     pypi, closed = f"{server.url}/root/pypi/+simple/", f"{server.url}/carol/closed/+simple/"
     assert outcomes(twistpi(server, "check-index", "--json", pypi)) == ({}, ONLY_WITH_LOGIN | SELDOM)
     login = ("--user", "carol", "--password", "verysecurepassword")

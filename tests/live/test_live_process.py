@@ -1,4 +1,4 @@
-"""The process: in the foreground and as a daemon, refused and stopped, with exit status and words for whoever started it."""
+"""The process: in the foreground and as a daemon, refused and stopped, with its exit status and what it tells the user."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_port_in_use_is_told_with_an_exit_status(server: LiveServer, tmp_path:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Path]:
-    """The pidfile of a daemon; whoever is in it is stopped in the end."""
+    """The pidfile of a daemon; the process in it is stopped in the end."""
     pidfile = tmp_path / "twistpi.pid"
     yield pidfile
     if pidfile.exists():

@@ -63,7 +63,7 @@ def kill_in_the_middle(primary: LiveServer, replica: LiveServer, proxy: UnrulyPr
     incoming = replica.serverdir / "incoming"
     eventually(lambda: any(path.stat().st_size > 1_000_000 for path in incoming.iterdir()))
     primary.end(signal.SIGKILL)
-    proxy.stall()  # who asks again waits, however long a busy machine takes to start a process
+    proxy.stall()  # a client that asks again waits, however long a busy machine takes to start a process
     proxy.cut()  # and what the system holds for the process that is gone
     primary.start("--access-log", f"{primary.log}.requests", environment=CHEAP)
     proxy.target = primary.url

@@ -223,7 +223,7 @@ def test_a_daemon_with_workers_becomes_the_primary_under_load(primary: LiveServe
     clients.end()
     assert clients.wrong == []
 
-    # It is the primary in the same process, for clients as for whoever manages it, and has every acknowledged upload.
+    # It is the primary in the same process, for clients and for its supervisor, and has every acknowledged upload.
     assert status_of(replica)["role"] == "MASTER"
     assert daemon.pid() == pid
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
@@ -244,7 +244,7 @@ def test_who_manages_the_process_sees_a_reload_and_a_stop_in_between_wins(
     primary: LiveServer, managed: Managed, tmp_path: Path
 ) -> None:
     make_stage(primary, DEV, bases="")
-    url = f"http://127.0.0.1:{managed.door.getsockname()[1]}"
+    url = f"http://127.0.0.1:{managed.listening.getsockname()[1]}"
     replica = LiveServer(tmp_path / "data", managed.log, url=url)
     secret = ("--secretfile", str(primary.serverdir / "secret"))
     managed.start("--offline", "--stop-timeout", "60", "--outside-url", url, "--primary-url", primary.url, *secret)

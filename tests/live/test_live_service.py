@@ -31,7 +31,7 @@ class Managed:
     """A server in the hands of something like systemd."""
 
     folder: Path
-    door: socket.socket
+    listening: socket.socket
     ear: socket.socket
     process: subprocess.Popen[bytes] | None = None
 
@@ -49,13 +49,13 @@ class Managed:
         # The variable has to name the very process, so something that becomes it sets it.
         script = (
             "import os, sys; os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='twistpi'); "
-            f"os.dup2({self.door.fileno()}, 3); os.execv(sys.argv[1], sys.argv[1:])"
+            f"os.dup2({self.listening.fileno()}, 3); os.execv(sys.argv[1], sys.argv[1:])"
         )
         given = {"NOTIFY_SOCKET": str(self.folder / "notify"), "TWISTPI_ROOT_PASSWD": PASSWORD, "TWISTPI_BCRYPT_COST": "4"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", script, *twistd_command(*words)],
             env={**server_environment(), **given},
-            pass_fds=(self.door.fileno(),),
+            pass_fds=(self.listening.fileno(),),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
@@ -69,7 +69,7 @@ class Managed:
         self.process.send_signal(number)
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.door.getsockname()[1], timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.listening.getsockname()[1], timeout=60)
 
     def lines(self, path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text().splitlines()]
@@ -82,12 +82,12 @@ class Managed:
 @pytest.fixture
 def managed(tmp_path: Path) -> Iterator[Managed]:
     with (
-        socket.create_server(("127.0.0.1", 0), backlog=64) as door,
+        socket.create_server(("127.0.0.1", 0), backlog=64) as listening,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
     ):
         ear.bind(str(tmp_path / "notify"))
         ear.settimeout(PATIENCE)
-        made = Managed(tmp_path, door, ear)
+        made = Managed(tmp_path, listening, ear)
         yield made
         if made.process is not None and made.process.poll() is None:
             made.process.kill()

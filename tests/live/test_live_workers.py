@@ -155,7 +155,7 @@ def _digest_path(content: bytes) -> str:
 
 
 def read_what_was_written(server: LiveServer) -> None:
-    """Whoever was told of a change sees it on every connection, whichever worker has that."""
+    """A client whose change was acknowledged sees it on every connection, whichever worker has that."""
     clients = [Client(server) for _ in range(6)]
     assert clients[0].ask("PUT", "/alice", {"password": "a"})[0] == 201
     status, told = clients[0].ask("POST", "/+login", {"user": "alice", "password": "a"})

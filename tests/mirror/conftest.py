@@ -1,4 +1,4 @@
-"""Fixtures of the mirror's tests: a fake upstream and a house around it, stopped when the test is over."""
+"""Fixtures of the mirror's tests: a fake upstream and services that mirror it, stopped when the test is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import wait_for
-from tests.mirror.mirror_setup import Setup, build_house, reactor
+from tests.mirror.mirror_setup import Setup, build_setup, reactor
 
 
 @pytest.fixture
@@ -22,21 +22,21 @@ def fake() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path, fake: FakeUpstream) -> Iterator[Callable[..., Setup]]:
-    """Builds houses with options; the first is in ``tmp_path`` itself."""
-    houses: list[Setup] = []
+def make_setup(tmp_path: Path, fake: FakeUpstream) -> Iterator[Callable[..., Setup]]:
+    """Builds mirrors with options, each in a folder of its own."""
+    setups: list[Setup] = []
 
     def make(**options: Any) -> Setup:
-        folder = tmp_path / f"house{len(houses)}"
+        folder = tmp_path / f"server{len(setups)}"
         folder.mkdir()
-        houses.append(build_house(folder, options.pop("fake", fake), **options))
-        return houses[-1]
+        setups.append(build_setup(folder, options.pop("fake", fake), **options))
+        return setups[-1]
 
     yield make
-    for setup in houses:
+    for setup in setups:
         wait_for(Deferred.fromCoroutine(setup.close()))
 
 
 @pytest.fixture
-def setup(make_house: Callable[..., Setup]) -> Setup:
-    return make_house()
+def setup(make_setup: Callable[..., Setup]) -> Setup:
+    return make_setup()

@@ -177,7 +177,7 @@ class Setup:
         self.view.close()
 
 
-def build_house(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 60.0, **options: Any) -> Setup:
+def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 60.0, **options: Any) -> Setup:
     """``options``: further configuration of the index; ``offline`` and ``failure_pause`` are the mirror's.
 
     ``timeout``: seconds that the upstream is given, by default more than a busy machine needs.
@@ -282,7 +282,7 @@ def pause(seconds: float) -> Deferred[None]:
 
 
 def expect_cancellation(failure: Failure) -> None:
-    """For whoever leaves on purpose."""
+    """Accept the failure of a download that a test cancelled."""
     failure.trap(CancelledError)
 
 

@@ -197,8 +197,8 @@ async def test_a_range_that_is_another_than_asked_for_is_not_believed(setup: Set
 
 
 @in_reactor
-async def test_offline_only_what_is_here_is_read(make_house: Callable[..., Setup]) -> None:
-    setup, offline = make_house(), make_house(offline=True)
+async def test_offline_only_what_is_here_is_read(make_setup: Callable[..., Setup]) -> None:
+    setup, offline = make_setup(), make_setup(offline=True)
     await learn(setup, make_wheel())
     with pytest.raises(UpstreamUnreachable, match="offline"):
         await offline.core_metadata.metadata(offline.index, "hello", setup.file("hello", WHEEL))

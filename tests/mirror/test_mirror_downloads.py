@@ -376,8 +376,8 @@ async def test_what_is_thrown_away_is_fetched_again_and_damaged_bytes_are_not_ta
 
 
 @in_reactor
-async def test_offline_nothing_is_fetched(make_house: Callable[..., Setup]) -> None:
-    setup, offline = make_house(), make_house(offline=True)
+async def test_offline_nothing_is_fetched(make_setup: Callable[..., Setup]) -> None:
+    setup, offline = make_setup(), make_setup(offline=True)
     await learn(setup)
     with pytest.raises(UpstreamUnreachable, match="offline"):
         await offline.downloads.open(offline.index, "hello", setup.file("hello", WHEEL)).headers()

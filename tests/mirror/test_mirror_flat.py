@@ -34,8 +34,8 @@ def names_of(setup: Setup, project: str) -> set[str]:
 
 
 @in_reactor
-async def test_a_flat_page_is_a_mirror_of_many_projects(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(mirror_url_kind="flat")
+async def test_a_flat_page_is_a_mirror_of_many_projects(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(mirror_url_kind="flat")
     set_flat(setup, WHEEL, "other_one-1.0.tar.gz", "third-1.0.tar.gz")
     await setup.set_up(mirror_url=setup.fake.url + FLAT)
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
@@ -57,8 +57,8 @@ async def test_a_flat_page_is_a_mirror_of_many_projects(make_house: Callable[...
 
 @pytest.mark.parametrize("fault", [Status(404), Status(403), WrongBody(b"<title>Maintenance</title><p>Back soon")])
 @in_reactor
-async def test_a_flat_page_that_is_not_there_says_nothing_of_projects(make_house: Callable[..., Setup], fault: Fault) -> None:
-    setup = make_house(mirror_url_kind="flat")
+async def test_a_flat_page_that_is_not_there_says_nothing_of_projects(make_setup: Callable[..., Setup], fault: Fault) -> None:
+    setup = make_setup(mirror_url_kind="flat")
     set_flat(setup, WHEEL)
     await setup.set_up(mirror_url=setup.fake.url + FLAT)
     await setup.mirror.ensure(setup.index, "hello")

@@ -35,8 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def setup(make_house: Callable[..., Setup], folder: Path) -> Setup:
-    setup = make_house(mirror_url=folder.as_uri())
+def setup(make_setup: Callable[..., Setup], folder: Path) -> Setup:
+    setup = make_setup(mirror_url=folder.as_uri())
     setup.upstream.folders = Folders([str(folder.parent)], offload)
     return setup
 
@@ -120,8 +120,8 @@ async def test_only_folders_that_were_named_are_read(setup: Setup, folder: Path,
 
 
 @in_reactor
-async def test_no_web_page_and_no_redirect_leads_to_a_folder(make_house: Callable[..., Setup], folder: Path) -> None:
-    setup = make_house()
+async def test_no_web_page_and_no_redirect_leads_to_a_folder(make_setup: Callable[..., Setup], folder: Path) -> None:
+    setup = make_setup()
     setup.upstream.folders = Folders([str(folder)], offload)
     setup.fake.add_project("hello", {WHEEL: CONTENT}, extra={WHEEL: {"url": f"{folder.as_uri()}/{WHEEL}"}})
     await setup.mirror.ensure(setup.index, "hello")

@@ -84,9 +84,9 @@ async def refusal_of(setup: Setup) -> str:
 
 @in_reactor
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]", "0xa9fea9fe"])
-async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Callable[..., Setup], host: str) -> None:
+async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_setup: Callable[..., Setup], host: str) -> None:
     network: Any = Network()
-    setup = make_house(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
+    setup = make_setup(mirror_url=f"http://{host}/latest/", agent=make_agent(network, {}))
     assert "The upstream of root/up failed for" in await refusal_of(setup)
     assert network.connected == []
 
@@ -95,10 +95,10 @@ async def test_an_upstream_at_a_forbidden_address_is_not_asked(make_house: Calla
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("address", [METADATA, "::ffff:169.254.169.254", "fd00:ec2::254"])
 async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
-    make_house: Callable[..., Setup], scheme: str, address: str
+    make_setup: Callable[..., Setup], scheme: str, address: str
 ) -> None:
     network: Any = Network(inside=[address])
-    setup = make_house(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
+    setup = make_setup(mirror_url=f"{scheme}://inside.example/latest/", agent=make_agent(network, {}))
     assert address not in await refusal_of(setup)
     assert network.nameResolver.asked == ["inside.example"]
     assert network.connected == []
@@ -106,11 +106,11 @@ async def test_an_upstream_whose_name_leads_to_a_forbidden_address_is_not_asked(
 
 @in_reactor
 async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
-    make_house: Callable[..., Setup], fake: FakeUpstream
+    make_setup: Callable[..., Setup], fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network: Any = Network(moving=["127.0.0.1"])
-    setup = make_house(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
+    setup = make_setup(mirror_url=f"http://moving.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     for transport in list(fake._channels):
         transport.loseConnection()
@@ -122,30 +122,30 @@ async def test_what_counts_is_what_a_name_means_when_it_is_connected_to(
 
 
 @in_reactor
-async def test_of_several_addresses_the_allowed_ones_are_tried(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
+async def test_of_several_addresses_the_allowed_ones_are_tried(make_setup: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     network: Any = Network(both=[METADATA, "127.0.0.1"])
-    setup = make_house(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
+    setup = make_setup(mirror_url=f"http://both.example:{fake.port}/simple/", agent=make_agent(network, {}))
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
     assert network.connected == ["127.0.0.1"]
 
 
 @in_reactor
 @pytest.mark.parametrize("host", [METADATA, "inside.example", "[::ffff:169.254.169.254]"])
-async def test_no_redirect_leads_to_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream, host: str) -> None:
+async def test_no_redirect_leads_to_a_forbidden_address(make_setup: Callable[..., Setup], fake: FakeUpstream, host: str) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
     fake.misbehave("/simple/hello/", Redirect(f"http://{host}/latest/"))
     network: Any = Network(inside=[METADATA])
-    setup = make_house(agent=make_agent(network, {}))
+    setup = make_setup(agent=make_agent(network, {}))
     await refusal_of(setup)
     assert network.connected == ["127.0.0.1"]
 
 
 @in_reactor
-async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
+async def test_no_file_is_fetched_from_a_forbidden_address(make_setup: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"}, files_at=f"http://{METADATA}")
     network: Any = Network()
-    setup = make_house(agent=make_agent(network, {}))
+    setup = make_setup(agent=make_agent(network, {}))
     await setup.mirror.ensure(setup.index, "hello")
     with pytest.raises(UpstreamFailed, match=SETTING):
         await setup.download("hello", WHEEL)
@@ -153,17 +153,17 @@ async def test_no_file_is_fetched_from_a_forbidden_address(make_house: Callable[
 
 
 @in_reactor
-async def test_what_an_administrator_forbids_is_not_asked(make_house: Callable[..., Setup], fake: FakeUpstream) -> None:
+async def test_what_an_administrator_forbids_is_not_asked(make_setup: Callable[..., Setup], fake: FakeUpstream) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    setup = make_house(agent=make_agent(reactor, {}, forbidden=LOOPBACK))
+    setup = make_setup(agent=make_agent(reactor, {}, forbidden=LOOPBACK))
     await refusal_of(setup)
     assert fake.seen == []
 
 
 @in_reactor
-async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., Setup]) -> None:
+async def test_what_an_administrator_allows_is_asked(make_setup: Callable[..., Setup]) -> None:
     network: Any = Network()
-    setup = make_house(
+    setup = make_setup(
         mirror_url="http://127.0.0.1:1/simple/",
         agent=make_agent(network, {}, forbidden=ForbiddenNetworks.parse(["none"])),
     )
@@ -179,38 +179,38 @@ async def test_what_an_administrator_allows_is_asked(make_house: Callable[..., S
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", [METADATA, "2852039166", "[::ffff:169.254.169.254]"])
 async def test_no_proxy_is_sent_to_a_forbidden_address(
-    make_house: Callable[..., Setup], proxy: FakeProxy, scheme: str, host: str
+    make_setup: Callable[..., Setup], proxy: FakeProxy, scheme: str, host: str
 ) -> None:
-    setup = make_house(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}))
+    setup = make_setup(mirror_url=f"{scheme}://{host}/latest/", agent=make_agent(reactor, {"ALL_PROXY": proxy.url}))
     await refusal_of(setup)
     assert proxy.asked == []
 
 
 @in_reactor
 async def test_no_redirect_sends_a_proxy_to_a_forbidden_address(
-    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
+    make_setup: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.misbehave("/simple/hello/", Redirect(f"http://{METADATA}/latest/"))
-    setup = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
+    setup = make_setup(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
     await refusal_of(setup)
     assert proxy.asked == [f"GET {fake.url}/simple/hello/ HTTP/1.1"]
 
 
 @in_reactor
 async def test_a_proxy_may_lie_where_no_upstream_may(
-    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
+    make_setup: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
-    # The proxy resolves localhost; its own address comes from whoever runs the server.
+    # The proxy resolves localhost; its own address comes from the server's administrator.
     fake.add_project("hello", {WHEEL: b"wheel"})
     agent = make_agent(reactor, {"HTTP_PROXY": proxy.url}, forbidden=LOOPBACK)
-    setup = make_house(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent)
+    setup = make_setup(mirror_url=f"http://localhost:{fake.port}/simple/", agent=agent)
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "miss"
 
 
 @in_reactor
-async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_house: Callable[..., Setup], proxy: FakeProxy) -> None:
+async def test_past_a_proxy_a_name_is_resolved_and_checked_here(make_setup: Callable[..., Setup], proxy: FakeProxy) -> None:
     network: Any = Network(inside=[METADATA])
     agent = make_agent(network, {"HTTP_PROXY": proxy.url, "NO_PROXY": ".example"})
-    setup = make_house(mirror_url="http://inside.example/latest/", agent=agent)
+    setup = make_setup(mirror_url="http://inside.example/latest/", agent=agent)
     await refusal_of(setup)
     assert (proxy.asked, network.connected) == ([], [])

@@ -1,4 +1,4 @@
-"""Files for which the disk has no room: passed on to whoever reads them, verified all the same, and not kept."""
+"""Files for which the disk has no room: passed on to their readers, verified all the same, and not kept."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ async def test_core_metadata_is_found_by_the_new_link(setup: Setup, announced: b
 
 
 @in_reactor
-async def test_metadata_that_no_page_lists_and_that_is_not_there_costs_no_page(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(mirror_provides_core_metadata=True)
+async def test_metadata_that_no_page_lists_and_that_is_not_there_costs_no_page(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(mirror_provides_core_metadata=True)
     sign(setup, "one", make_wheel())
     await setup.mirror.ensure(setup.index, "hello")
     assert await ask(setup, WHEEL) == METADATA

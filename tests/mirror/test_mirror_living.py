@@ -37,9 +37,9 @@ def other() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def patient(make_house: Callable[..., Setup]) -> Setup:
-    """A house whose upstream has a project and a list."""
-    setup = make_house()
+def patient(make_setup: Callable[..., Setup]) -> Setup:
+    """A mirror whose upstream has a project and a list of projects."""
+    setup = make_setup()
     setup.fake.add_project("hello", {WHEEL: b"wheel"})
     setup.fake.set_names(["hello"])
     return setup
@@ -152,9 +152,9 @@ async def test_the_old_upstream_failing_after_the_mirror_left_it_harms_nobody(pa
 
 @in_reactor
 async def test_a_failure_or_absence_that_is_remembered_is_the_former_upstreams(
-    make_house: Callable[..., Setup], other: FakeUpstream
+    make_setup: Callable[..., Setup], other: FakeUpstream
 ) -> None:
-    setup = make_house()
+    setup = make_setup()
     with pytest.raises(UnknownProject):
         await setup.mirror.ensure(setup.index, "hello")
     setup.fake.misbehave("/simple/broken/", Status(500))

@@ -178,8 +178,8 @@ async def test_a_list_is_bounded_when_it_is_decompressed_and_on_disk(setup: Setu
 
 
 @in_reactor
-async def test_a_slow_list_is_served_stale_and_used_when_it_comes(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(timeout=5.0)
+async def test_a_slow_list_is_served_stale_and_used_when_it_comes(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(timeout=5.0)
     setup.fake.set_names(NAMES)
     await setup.names.ensure(setup.index)
     setup.fake.set_names(["only"])
@@ -196,11 +196,11 @@ async def test_a_slow_list_is_served_stale_and_used_when_it_comes(make_house: Ca
 
 
 @in_reactor
-async def test_an_index_without_a_list_and_a_server_without_network_say_so(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(mirror_no_project_list=True)
+async def test_an_index_without_a_list_and_a_server_without_network_say_so(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(mirror_no_project_list=True)
     with pytest.raises(UpstreamFailed, match="mirror_no_project_list"):
         await setup.names.ensure(setup.index)
-    offline = make_house(offline=True)
+    offline = make_setup(offline=True)
     with pytest.raises(UpstreamUnreachable, match="offline"):
         await offline.names.ensure(offline.index)
     assert setup.fake.seen == []

@@ -505,8 +505,8 @@ async def test_an_index_without_a_usable_upstream_says_so(setup: Setup) -> None:
 
 
 @in_reactor
-async def test_the_expiry_of_the_index_wins(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(mirror_cache_expiry=0)
+async def test_the_expiry_of_the_index_wins(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(mirror_cache_expiry=0)
     setup.fake.add_project("hello", {WHEEL: b"wheel"})
     await setup.mirror.ensure(setup.index, "hello")
     assert (await setup.mirror.ensure(setup.index, "hello")).kind == "revalidated"
@@ -529,8 +529,8 @@ async def test_the_serial_header_is_kept_and_must_not_go_backwards(setup: Setup)
 
 
 @in_reactor
-async def test_R66_offline_nothing_is_asked(make_house: Callable[..., Setup]) -> None:
-    setup = make_house(offline=True)
+async def test_R66_offline_nothing_is_asked(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(offline=True)
     setup.fake.add_project("hello", {WHEEL: b"wheel"})
     with pytest.raises(UpstreamUnreachable, match="offline"):
         await setup.mirror.ensure(setup.index, "hello", force=True)
@@ -552,8 +552,8 @@ async def test_R49_a_file_of_a_page_never_asked_for_is_found_through_its_name(se
 
 
 @in_reactor
-async def test_R49_a_lock_files_path_works_on_a_mirror_that_was_made_anew(make_house: Callable[..., Setup]) -> None:
-    before, after = make_house(), make_house()
+async def test_R49_a_lock_files_path_works_on_a_mirror_that_was_made_anew(make_setup: Callable[..., Setup]) -> None:
+    before, after = make_setup(), make_setup()
     before.fake.add_project("hello", {WHEEL: b"wheel"})
     await before.mirror.ensure(before.index, "hello")
     path = before.file("hello", WHEEL).path

@@ -106,16 +106,16 @@ def guarded() -> Iterator[FakeUpstream]:
     wait_for(Deferred.fromCoroutine(upstream.stop()))
 
 
-def house_of(make_house: Callable[..., Setup], guarded: FakeUpstream) -> Setup:
+def setup_of(make_setup: Callable[..., Setup], guarded: FakeUpstream) -> Setup:
     """A mirror of an upstream that wants a password."""
-    return make_house(fake=guarded, mirror_url=f"http://me:s%20cret@127.0.0.1:{guarded.port}/simple/")
+    return make_setup(fake=guarded, mirror_url=f"http://me:s%20cret@127.0.0.1:{guarded.port}/simple/")
 
 
 @in_reactor
 async def test_credentials_of_the_mirror_url_are_sent_for_pages_and_files(
-    make_house: Callable[..., Setup], guarded: FakeUpstream
+    make_setup: Callable[..., Setup], guarded: FakeUpstream
 ) -> None:
-    setup = house_of(make_house, guarded)
+    setup = setup_of(make_setup, guarded)
     guarded.add_project("hello", {WHEEL: b"wheel"})
     state = await setup.mirror.ensure(setup.index, "hello")
     assert await setup.download("hello", WHEEL) == b"wheel"
@@ -125,9 +125,9 @@ async def test_credentials_of_the_mirror_url_are_sent_for_pages_and_files(
 
 @in_reactor
 async def test_a_token_in_the_path_of_the_mirror_url_is_neither_shown_nor_logged(
-    make_house: Callable[..., Setup], fake: FakeUpstream
+    make_setup: Callable[..., Setup], fake: FakeUpstream
 ) -> None:
-    setup = make_house(mirror_url=f"{fake.url}/s3cret/simple/")
+    setup = make_setup(mirror_url=f"{fake.url}/s3cret/simple/")
     fake.misbehave("/s3cret/simple/hello/", Status(500))
     with capturedLogs() as events, pytest.raises(UpstreamFailed) as caught:
         await setup.mirror.ensure(setup.index, "hello")
@@ -138,9 +138,9 @@ async def test_a_token_in_the_path_of_the_mirror_url_is_neither_shown_nor_logged
 
 @in_reactor
 async def test_credentials_never_go_to_another_host(
-    make_house: Callable[..., Setup], guarded: FakeUpstream, fake: FakeUpstream
+    make_setup: Callable[..., Setup], guarded: FakeUpstream, fake: FakeUpstream
 ) -> None:
-    setup = house_of(make_house, guarded)
+    setup = setup_of(make_setup, guarded)
     fake.add_file("/files/moved.whl", b"wheel")
     guarded.add_project("hello", {WHEEL: b"wheel"})
     guarded.misbehave(FILE, Redirect(f"{fake.url}/files/moved.whl"))
@@ -160,9 +160,9 @@ async def test_credentials_never_go_to_another_host(
 
 @in_reactor
 async def test_wrong_credentials_are_a_failure_that_does_not_show_them(
-    make_house: Callable[..., Setup], guarded: FakeUpstream
+    make_setup: Callable[..., Setup], guarded: FakeUpstream
 ) -> None:
-    setup = make_house(fake=guarded, mirror_url=f"http://me:wrong@127.0.0.1:{guarded.port}/simple/")
+    setup = make_setup(fake=guarded, mirror_url=f"http://me:wrong@127.0.0.1:{guarded.port}/simple/")
     with pytest.raises(UpstreamFailed, match="401") as caught:
         await setup.mirror.ensure(setup.index, "hello")
     assert "wrong" not in str(caught.value)
@@ -170,10 +170,10 @@ async def test_wrong_credentials_are_a_failure_that_does_not_show_them(
 
 @in_reactor
 async def test_http_goes_through_the_proxy_with_its_password(
-    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
+    make_setup: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    setup = make_house(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
+    setup = make_setup(agent=make_agent(reactor, {"HTTP_PROXY": proxy.url}))
     await setup.mirror.ensure(setup.index, "hello")
     assert await setup.download("hello", WHEEL) == b"wheel"
     assert proxy.asked[0] == f"GET {fake.url}{PAGE} HTTP/1.1"
@@ -182,20 +182,20 @@ async def test_http_goes_through_the_proxy_with_its_password(
 
 @in_reactor
 async def test_no_proxy_is_asked_for_what_no_proxy_names(
-    make_house: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
+    make_setup: Callable[..., Setup], proxy: FakeProxy, fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {WHEEL: b"wheel"})
-    setup = make_house(agent=make_agent(reactor, {"http_proxy": proxy.url, "NO_PROXY": "example.com,127.0.0.0/8"}))
+    setup = make_setup(agent=make_agent(reactor, {"http_proxy": proxy.url, "NO_PROXY": "example.com,127.0.0.0/8"}))
     await setup.mirror.ensure(setup.index, "hello")
     assert proxy.asked == []
 
 
 @in_reactor
 async def test_https_goes_through_a_tunnel(
-    make_house: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+    make_setup: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
-    setup = make_house(
+    setup = make_setup(
         fake=upstream,
         mirror_url=url,
         agent=make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority),
@@ -208,12 +208,12 @@ async def test_https_goes_through_a_tunnel(
 
 @in_reactor
 async def test_a_proxy_that_refuses_is_an_upstream_out_of_reach(
-    make_house: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
+    make_setup: Callable[..., Setup], proxy: FakeProxy, secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
     agent = make_agent(reactor, {"HTTPS_PROXY": proxy.url}, extra_ca_file=authority)
     proxy.refuses = True
-    setup = make_house(fake=upstream, mirror_url=url, agent=agent)
+    setup = make_setup(fake=upstream, mirror_url=url, agent=agent)
     with pytest.raises(UpstreamUnreachable, match="407"):
         await setup.mirror.ensure(setup.index, "hello")
     assert upstream.seen == []
@@ -221,12 +221,12 @@ async def test_a_proxy_that_refuses_is_an_upstream_out_of_reach(
 
 @in_reactor
 async def test_an_extra_authority_is_trusted_and_a_stranger_is_not(
-    make_house: Callable[..., Setup], secure: tuple[FakeUpstream, str, str]
+    make_setup: Callable[..., Setup], secure: tuple[FakeUpstream, str, str]
 ) -> None:
     upstream, url, authority = secure
-    trusting = make_house(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority))
+    trusting = make_setup(fake=upstream, mirror_url=url, agent=make_agent(reactor, {}, extra_ca_file=authority))
     assert (await trusting.mirror.ensure(trusting.index, "hello")).kind == "miss"
-    wary = make_house(fake=upstream, mirror_url=url)
+    wary = make_setup(fake=upstream, mirror_url=url)
     with pytest.raises(UpstreamUnreachable, match=r"its certificate is not accepted \(certificate verify failed\)"):
         await wary.mirror.ensure(wary.index, "hello")
     assert list(wary.mirror.failing()) == [wary.index.name], "which /+ready tells"

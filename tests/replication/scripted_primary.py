@@ -122,7 +122,7 @@ class ScriptedPrimary:
     feeds: list[_Feed] = attrs.field(factory=list)
 
     def append(self, *entries: Sequence[Change]) -> None:
-        """Write entries, and send them to whoever follows."""
+        """Write entries, and send them to the followers."""
         new = make_lines(*entries, after=self.position())
         self.lines += new
         for feed in self.feeds:

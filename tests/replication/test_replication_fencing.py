@@ -79,7 +79,7 @@ class FakeGate:
 
 @attrs.define(eq=False)
 class Server:
-    """One of several, with doors for the others."""
+    """One of several servers, each of which the others can reach."""
 
     node: str
     serial: int

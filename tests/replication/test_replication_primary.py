@@ -24,7 +24,7 @@ NODE = "ab" * 16
 
 @attrs.define
 class World:
-    """Primaries and whoever asks them, and what has to be closed after a test."""
+    """Primaries and their clients, and what has to be closed after a test."""
 
     folder: Path
     started: list[FakePrimary] = attrs.field(factory=list)

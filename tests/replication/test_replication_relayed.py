@@ -240,7 +240,7 @@ async def test_a_primary_that_answers_but_cannot_help_is_as_good_as_gone_and_wit
     primary: Server, make_server: Callable[..., Server], fake: FakeUpstream
 ) -> None:
     fake.add_project("hello", {SDIST: CONTENT})
-    broken = FakeUpstream(reactor).start()  # answers, but has none of these doors
+    broken = FakeUpstream(reactor).start()  # answers, but has none of these routes
     replica = make_server(primary)
     await replica.pull()
     await replica.get(PAGE)

@@ -60,7 +60,7 @@ from twistpi.web.transport.connections import Connections
 
 reactor: Any = the_reactor
 LOG_ID = "0" * 32
-SECRET = b"the secret of this house of tests"
+SECRET = b"the secret that all servers of a test share"
 MIRROR, STAGE = "root/up", "alice/dev"
 AT = "2026-11-22T17:00:00.000000Z"
 
@@ -100,7 +100,7 @@ class NotingNodes(NodeAuthenticator):
 
 @attrs.define(eq=False)
 class Server:
-    """One server of the house."""
+    """One server of a chain."""
 
     folder: Path
     changelog: MemoryChangelog

@@ -1,4 +1,4 @@
-"""Telling who asks in a running server: its secret, its threads, and what it says of root at every start."""
+"""Authentication in a running server: its secret, its threads, and what it says of root at every start."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _settings(path: Path, **more: Any) -> Settings:
 
 @attrs.define
 class Setup:
-    """What is kept, and who tells who asks over it."""
+    """A server directory, and the authentication made from it."""
 
     storage: Storage
     readers: Readers

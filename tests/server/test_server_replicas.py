@@ -17,7 +17,7 @@ from tests.in_reactor import in_reactor, offload, until, wait_for
 from tests.replication.fake_primary import Spoken, client_for, reactor
 from tests.replication.scripted_primary import LOG, Replica, ScriptedPrimary
 from tests.replication.test_replication_snapshot import Large
-from tests.web.replication import feed_house
+from tests.web.replication import feed_setup
 from twistpi.changelog.disk import Disk
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.replication.primary import Primary
@@ -181,11 +181,11 @@ async def reach_of(forward: Forwarder, serial: int) -> bool:
 
 @in_reactor
 async def test_a_replica_and_its_primary_count_wrong_passwords_together(tmp_path: Path) -> None:
-    setup = feed_house.Setup(str(tmp_path))
+    setup = feed_setup.Setup(str(tmp_path))
     setup.start()
     client, agent = client_for(f"http://127.0.0.1:{setup.port.getHost().port}", reactor)
     url = f"http://127.0.0.1:{setup.port.getHost().port}"
-    here = PrimaryThrottle(Primary(url, feed_house.NODE, client, setup.tokens, os.urandom))
+    here = PrimaryThrottle(Primary(url, feed_setup.NODE, client, setup.tokens, os.urandom))
     there = setup.world.authenticator
     try:
         waits = [await here.reserve("alice", "192.0.2.1"), there.count_attempt("alice", "192.0.2.1")]

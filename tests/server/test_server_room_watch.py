@@ -6,14 +6,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.in_reactor import in_reactor, until
-from tests.mirror.conftest import fake, make_house, setup
+from tests.mirror.conftest import fake, make_setup, setup
 from tests.mirror.mirror_setup import Setup, offload
 from tests.mirror.test_mirror_full_disk import SmallDisk
 from twistpi.blobs.tree import Tree
 from twistpi.model.server_errors import StorageFull
 from twistpi.server.room_watch import RoomWatch
 
-__all__ = ["fake", "make_house", "setup"]
+__all__ = ["fake", "make_setup", "setup"]
 
 
 @in_reactor

@@ -1,4 +1,4 @@
-"""What askers hear of what goes wrong here: what they can do, and nothing of the server's disk."""
+"""What clients are told of failures of the server: what they can do, and nothing about its disk."""
 
 from __future__ import annotations
 

@@ -268,8 +268,8 @@ def test_json_about_a_project_and_pushes_know_only_what_is_offered(world: World)
     assert list(legacy["releases"]) == ["1.0"]
     told = json.loads(Wire(world).ask(f"/{DEV}/hello", accept="application/json").body)
     assert list(told["result"]) == ["1.0"]
-    asker = logged_in(world, "ann")
-    answer = asker.ask("PUSH", f"/{MIRROR}", {"name": "hello", "version": "2.0", "targetindex": DEV})
+    ann = logged_in(world, "ann")
+    answer = ann.ask("PUSH", f"/{MIRROR}", {"name": "hello", "version": "2.0", "targetindex": DEV})
     assert (answer.status, b"there are no files for hello 2.0" in answer.body) == (400, True)
 
 

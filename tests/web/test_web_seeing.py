@@ -100,7 +100,7 @@ def _of_a_release(index: str) -> list[tuple[Change, ...]]:
 
 @attrs.frozen
 class AnotherServer:
-    """The same facts behind doors that have learnt nothing yet."""
+    """The same facts at a site whose caches are empty."""
 
     site: Any
     clock: Any
@@ -119,7 +119,7 @@ def _path_of_file(index: str) -> str:
 
 
 PATHS = [f"/{index}/+simple/{PROJECT}/" for index in INDEXES] + [_path_of_file(index) for index in INDEXES] + ["/alice/dev/demo"]
-ASKERS = (None, "alice", "bob")
+PRINCIPALS = (None, "alice", "bob")
 
 
 def _question(principal: str | None, path: str) -> bytes:
@@ -142,7 +142,7 @@ def _may_read(world: World, principal: str | None, index: str) -> bool:
 
 def _check(world: World) -> None:
     slow, fast, fresh = Wire(world, fast=False), Wire(world), Wire(AnotherServer.of(world), fast=False)  # type: ignore[arg-type]
-    for principal in ASKERS:
+    for principal in PRINCIPALS:
         for path in PATHS:
             answers = [wire.send(_question(principal, path)) for wire in (slow, fast, fast, fresh)]
             assert len(set(answers)) == 1, (principal, path)

@@ -43,7 +43,7 @@ def where(person: Person, path: str, **headers: str) -> Answer:
 
 
 @pytest.mark.parametrize("ending", ["", ".metadata"])
-def test_what_is_open_and_here_is_named_with_the_headers_of_its_own_door(setup: World, ending: str) -> None:
+def test_what_is_open_and_here_is_named_with_the_headers_of_its_own_route(setup: World, ending: str) -> None:
     path = address(nobody(setup), MIRROR) + ending
     told, real = where(nobody(setup), path), nobody(setup).get(path, accept="*/*")
     assert (told.status, told.body) == (204, b"")
@@ -99,15 +99,15 @@ def test_another_index_in_the_path_opens_nothing(setup: World) -> None:
         "/root/pypi/+f/\u00e9/c/d",
     ],
 )
-def test_what_is_no_file_that_is_here_is_left_to_the_other_doors(setup: World, path: str) -> None:
+def test_what_is_no_file_that_is_here_is_left_to_the_other_routes(setup: World, path: str) -> None:
     assert where(nobody(setup), path.replace("{open}", address(nobody(setup), MIRROR))).status == 403
 
 
-def test_a_file_that_has_to_be_fetched_is_left_to_its_door(setup: World) -> None:
+def test_a_file_that_has_to_be_fetched_is_left_to_its_route(setup: World) -> None:
     assert where(nobody(setup), address(nobody(setup), MIRROR, "cold")).status == 403
 
 
-def test_a_file_that_is_gone_from_the_disk_is_left_to_its_door(setup: World) -> None:
+def test_a_file_that_is_gone_from_the_disk_is_left_to_its_route(setup: World) -> None:
     path = address(nobody(setup), MIRROR)
     told = where(nobody(setup), path).headers["x-twistpi-blob"]
     (Path(setup.folder) / "+files" / told).unlink()
@@ -121,7 +121,7 @@ def test_the_prefix_and_the_spelling_of_a_path_do_not_matter(setup: World, writt
     assert where(nobody(setup), path).status == 204
 
 
-def test_a_project_in_quarantine_is_left_to_its_door(setup: World) -> None:
+def test_a_project_in_quarantine_is_left_to_its_route(setup: World) -> None:
     path = address(nobody(setup), MIRROR)
     setup.commit(LinksChanged(MIRROR, "demo", header=PageHeader(status="quarantined")))
     assert where(nobody(setup), path).status == 403

@@ -59,7 +59,7 @@ def form(
 
 
 def upload(person: Person, index: str, filename: str | None, content: bytes = b"", **fields: Any) -> Answer:
-    """Upload as twine does, with no wish how to be answered."""
+    """Upload as twine does, without an ``Accept`` header."""
     return post(person, index, form(filename, content, **fields))
 
 

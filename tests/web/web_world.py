@@ -1,4 +1,4 @@
-"""A small server for tests of the doors: a real view, real blobs, a mirror that says what a test tells it to."""
+"""A small server for tests of handlers: a real view, real blobs, and a mirror that answers what a test says."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def at_once(work: Callable[_P, _R], /, *arguments: _P.args, **named: _P.kwargs) 
 
 @attrs.define(eq=False)
 class FakeWriter:
-    """Commits at once, in the thread of the asker."""
+    """Commits at once, in the thread of the caller."""
 
     world: World
 

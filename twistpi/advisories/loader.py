@@ -1,4 +1,4 @@
-"""Has the store follow the view: when a set is accepted, it is loaded, and then whoever kept answers is told of it.
+"""Loads the set of advisories that was accepted last into the store, and then calls those that keep answers made from it.
 
 Primaries, replicas and the nodes of a cluster do the same; where the blob of the set is not here yet, it is fetched.
 """

@@ -5,13 +5,14 @@ A blob is the object ``blobs/ab1/2cd34ef567890/NAME``, with its SHA-256 as metad
 Why no blob is lost that a node stores while another one removes it as garbage: S3 cannot remove an object on the condition that
 it is old.  So both announce themselves before they look, and one of them sees the other.
 
-- Who *withdraws* writes the mark ``withdrawn/ab1/…/NAME`` first.  Then it looks at the blob, leaves it if it is young, and else
-  removes it within two minutes, or not at all.
-- Who *stores* writes the blob first, which makes it young, and looks for a mark then.  If there is one, it waits until whoever
-  wrote it has removed the blob or has given up, and stores the blob again if it is gone.
+- A node that *withdraws* a blob first writes the mark ``withdrawn/ab1/…/NAME``.  Then it looks at the blob, leaves it if it is
+  young, and otherwise removes it within two minutes, or not at all.
+- A node that *stores* a blob first writes it, which makes it young, and then looks for a mark.  If there is one, it waits until
+  the node that wrote the mark has removed the blob or given up, and stores the blob again if it is gone.
 
-A blob that is there already is stored again when it is not young.  That needs a bucket in which who reads after a write sees it,
-as those of AWS, MinIO, Ceph and SeaweedFS do.  Ages are measured by the bucket's clock alone.
+A blob that is there already is stored again when it is not young.  That needs a bucket in which a read
+after a write sees what was written, as in those of AWS, MinIO, Ceph and SeaweedFS.  Ages are measured by the bucket's clock
+alone.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class BlobBucket:
                 if await self._digest(found) != sha256:
                     raise BlobConflict(key)
                 if found.age < _YOUNG and found.size == size:
-                    return  # whoever writes a mark from now on sees that it is young
+                    return  # a node that writes a mark from now on sees that it is young
             try:
                 await self.bucket.put_file(key, file, size, sha256, if_absent=found is None)
                 break

@@ -75,7 +75,7 @@ class CachedBucket:
             try:
                 self._wait(lambda: self.remote.store(incoming, incoming.size, address, sha256))
             except BlobConflict:
-                self._bring(address)  # who asks for the digest of what is there is told it
+                self._bring(address)  # the caller learns the digest of what is there
                 raise
             if self.local.find(address) is not None and self.local.digest(address) != sha256:
                 self.local.remove(address)  # the bucket decides

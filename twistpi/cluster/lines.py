@@ -1,4 +1,4 @@
-"""The lines of a log in a database, each checked: for whoever verifies it."""
+"""The lines of a log in a database, each checked as it is read; for verification."""
 
 from __future__ import annotations
 

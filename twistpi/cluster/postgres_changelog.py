@@ -34,9 +34,8 @@ WITH head AS (
 )
 SELECT count(*), CASE WHEN count(*) > 0 THEN pg_notify('twistpi', max(serial) || ' ' || %(node)s) END FROM written
 """
-"""One statement, so one transaction and one way there and back.  Whoever else appends waits at the head's row, finds another
-serial there, and changes nothing.  Whoever listens to ``twistpi`` is told the
-serial, and the node."""
+"""One statement, hence one transaction and one round trip.  A node that appends at the same time waits for the row of the head,
+finds another serial there, and changes nothing.  Nodes that listen to ``twistpi`` get the serial and the node's id."""
 _LINES: Final[LiteralString] = """
 SELECT serial, chain, CASE WHEN serial > %(last)s THEN body END FROM twistpi_lines WHERE serial >= %(last)s ORDER BY serial
 """

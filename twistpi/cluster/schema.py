@@ -1,7 +1,7 @@
 """What a cluster has in its database, and how that is made and brought up to date.
 
-Every name begins with ``twistpi_``, in the first schema of the user's ``search_path``.  Whoever makes or upgrades it needs CREATE
-there; nodes need no more than ``PRIVILEGES``.
+Every name begins with ``twistpi_``, in the first schema of the user's ``search_path``.  The user who makes or upgrades it needs
+the privilege CREATE there; nodes need no more than ``PRIVILEGES``.
 """
 
 from __future__ import annotations

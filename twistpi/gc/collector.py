@@ -32,7 +32,7 @@ _MARGIN: Final = 60.0
 """Seconds from the end of the grace time after a removal to the pass: what was uploaded just before is old enough then."""
 _PAUSE: Final = 0.003
 """Seconds between two bunches: requests need the disk, too."""
-_BY: Final = "+sweep"
+_BY: Final = "+gc"
 """The author for commits that never write an entry."""
 LOOSENING: Final = (
     AdvisoriesAccepted,

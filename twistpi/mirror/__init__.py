@@ -1,1 +1,1 @@
-"""Floor 3: everything that asks an upstream: pages, files, core metadata and name lists, each fetched once however many wait."""
+"""Mirrors: pages, files, core metadata and name lists of upstreams, each fetched once however many requests wait for it."""

@@ -68,7 +68,7 @@ class Download:
     """One file while it is fetched.  Only the reactor's thread touches it."""
 
     key: Hashable
-    """Who asks for a file under the same key joins the same download."""
+    """A request for a file with the same key joins this download."""
     index: Index | None
     """None for a blob that some file of the view needs, of whatever index."""
     project: str

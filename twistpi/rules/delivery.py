@@ -32,7 +32,7 @@ _PRIVATE: Final = Redirect(60, b"private, no-store")
 def decide_redirect(mode: DeliveryMode, user_agent: str | None, size: int, *, is_private: bool) -> Redirect | None:
     """Return the redirect for a GET request for a file of ``size`` bytes; None when it is to be streamed.
 
-    The address of a private file is valid for a minute: whoever has it can read the file.
+    The address of a private file is valid for a minute; everybody who has the address can read the file.
     """
     is_named = (user_agent or "").startswith(_BY_NAME)
     if mode == "stream" or size <= _SMALL or (mode == "auto" and not is_named):

@@ -1,7 +1,7 @@
 """An asynchronous client for S3: one bucket, over the one HTTP client, with signatures and credentials by botocore.
 
 It works with AWS and with everything else that speaks S3 (MinIO, Ceph, SeaweedFS, R2).  Import from its modules.  All but
-``address`` load botocore, which takes a third of a second: whoever may do without a bucket imports them inside a function.
+``address`` load botocore, which takes a third of a second; code that may run without a bucket imports them inside a function.
 
 Open and close::
 

@@ -70,7 +70,7 @@ _TEMPORARY: Final = frozenset(
 _KEYS: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or whatever else gives the credentials"
 _ADVICE: Final = {
     "AccessDenied": "give the access key the rights that docs/cluster.rst lists for this bucket and prefix",
-    "AllAccessDisabled": "the bucket is disabled; ask whoever owns the account",
+    "AllAccessDisabled": "the bucket is disabled; ask the owner of the account",
     "AuthorizationHeaderMalformed": "set --s3-region to the region of the bucket",
     "IllegalLocationConstraintException": "set --s3-region to the region of the bucket",
     "InvalidAccessKeyId": _KEYS,

@@ -21,8 +21,8 @@ Make = Callable[..., World]
 
 
 @attrs.define(eq=False)
-class FakeSweeper:
-    """Sweeps when a test says so."""
+class FakeCollector:
+    """Collects garbage when a test says so."""
 
     running: Report | None = None
     last: Report | EvictionReport | None = None
@@ -50,8 +50,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
         world.close()
 
 
-def test_root_begins_a_sweep_and_sees_how_far_it_is(make: Make) -> None:
-    collector = FakeSweeper()
+def test_root_begins_a_pass_and_sees_how_far_it_is(make: Make) -> None:
+    collector = FakeCollector()
     root = logged_in(make(collector=collector), "root")
     assert root.get("/+gc").json()["result"] == {"running": None, "last": None, "folders": 4096}
     begun = root.ask("POST", "/+gc")
@@ -67,7 +67,7 @@ def test_root_begins_a_sweep_and_sees_how_far_it_is(make: Make) -> None:
 
 
 def test_root_begins_an_eviction_and_sees_how_far_it_is(make: Make) -> None:
-    root = logged_in(make(evictor=FakeSweeper(last=EvictionReport(1, Evicted(), ended=True))), "root")
+    root = logged_in(make(evictor=FakeCollector(last=EvictionReport(1, Evicted(), ended=True))), "root")
     last = {
         "number": 1,
         "ended": True,
@@ -82,7 +82,7 @@ def test_root_begins_an_eviction_and_sees_how_far_it_is(make: Make) -> None:
 @pytest.mark.parametrize("path", ["/+gc", "/+evict"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nobody_else_may(make: Make, method: str, path: str) -> None:
-    collector = FakeSweeper()
+    collector = FakeCollector()
     world = make(collector=collector, evictor=collector)
     for person in (nobody(world), logged_in(world, "alice"), with_api_token(world, "root", "read", "upload")):
         answer = person.ask(method, path)
@@ -92,10 +92,10 @@ def test_nobody_else_may(make: Make, method: str, path: str) -> None:
 
 
 def test_where_rights_are_restricted_those_who_have_them_may_and_root_still(make: Make) -> None:
-    world = make(collector=FakeSweeper(), policy=Policy(("alice",)))
+    world = make(collector=FakeCollector(), policy=Policy(("alice",)))
     assert logged_in(world, "alice").ask("POST", "/+gc").status == 202
     assert logged_in(world, "root").ask("POST", "/+gc").status == 202
 
 
-def test_where_nobody_sweeps_there_is_nothing(make: Make) -> None:
+def test_where_nothing_is_collected_there_is_nothing(make: Make) -> None:
     assert logged_in(make(), "root").ask("POST", "/+gc").status == 404

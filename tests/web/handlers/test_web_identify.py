@@ -1,4 +1,4 @@
-"""Who asks: what proves it, what it costs, and how guessing is slowed; no test waits."""
+"""Authentication: which credentials count, what checking them costs, and how guessing is slowed; no test waits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Threads:
 
 
 class Setup:
-    """Users in a view, and somebody who tells who asks."""
+    """Users in a view, and what authenticates them."""
 
     def __init__(self, folder: str, **settings: Any) -> None:
         self.clock = Clock()
@@ -105,7 +105,7 @@ class Setup:
         return Outcome.of(self.authenticator.principal(request))
 
     def principal(self, user: str, secret: str, peer: Any = AFAR) -> Principal:
-        """Who asks with these credentials, when the answer takes no time."""
+        """Return the principal with these credentials, where that takes no time."""
         found: Principal = self.asks(basic(user, secret, peer)).now()
         return found
 

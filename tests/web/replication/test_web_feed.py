@@ -1,4 +1,4 @@
-"""The feed over a real socket: every line once and in order, whole, when everybody sees it; for servers of the house alone."""
+"""The feed over a real socket: every line once, in order and whole, when everybody sees it; only for servers with the secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.in_reactor import in_reactor, until, wait_for
-from tests.web.replication.feed_house import LOG_ID, NODE, STRANGER, Client, Setup
+from tests.web.replication.feed_setup import LOG_ID, NODE, STRANGER, Client, Setup
 from tests.web.web_asking import nobody
 from twistpi.auth.tokens import WINDOW
 from twistpi.model.changes import EpochBegan
@@ -21,7 +21,7 @@ from twistpi.model.codec import encode_content
 from twistpi.model.peers import BEGINNING
 
 reactor: Any = installed_reactor
-DOORS = ["/+changelog?after=0", "/+changelog/position?serial=1", "/+changelog/segments", "/+changelog/segments/1"]
+TARGETS = ["/+changelog?after=0", "/+changelog/position?serial=1", "/+changelog/segments", "/+changelog/segments/1"]
 
 
 @pytest.fixture
@@ -350,7 +350,7 @@ async def forbidden(setup: Setup, target: str, method: str = "GET", **headers: s
 
 @in_reactor
 async def test_without_the_secret_nothing_can_be_read(setup: Setup) -> None:
-    for target in DOORS:
+    for target in TARGETS:
         await nothing_can_be_read(setup, target)
 
 
@@ -377,10 +377,10 @@ async def nothing_can_be_read(setup: Setup, target: str) -> None:
 
 
 @in_reactor
-async def test_doors_of_servers_are_no_doors_where_there_is_no_house(setup: Setup) -> None:
+async def test_what_is_for_other_servers_does_not_exist_without_a_feed(setup: Setup) -> None:
     setup.world.components.replication.feeds = None
     setup.world.rebuild()
-    for target in DOORS:
+    for target in TARGETS:
         client = await setup.connect(target, "POST", Connection="close", Content_Length="0")
         await client.ended
         assert client.status in {404, 405}

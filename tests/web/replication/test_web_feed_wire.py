@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from tests.contracts.changelog_contract import bodies
 from tests.view.test_view_fold_property import MEMORY
-from tests.web.replication.feed_house import LOG_ID, NODE, Client
+from tests.web.replication.feed_setup import LOG_ID, NODE, Client
 from tests.web.web_wire import Wire, read_answer, request_bytes
 from tests.web.web_world import NOW, World, at_once
 from twistpi.auth.tokens import NodeTokens

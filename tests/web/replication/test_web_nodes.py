@@ -1,4 +1,4 @@
-"""The guard of what only servers of the house may read: a token serves once, clocks may differ, a restart opens no window."""
+"""The authentication of other servers: a token is accepted once, clocks may differ, and a restart accepts no token again."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TOKENS = NodeTokens(b"s" * 32)
 
 
 class Site:
-    """A site with snapshots, and a server of the house that asks."""
+    """A site with snapshots, and another server that asks for one."""
 
     def __init__(self, folder: Path) -> None:
         self.view = str(folder / "view.sqlite")
@@ -45,7 +45,7 @@ class Site:
         return Snapshots(self.view, str(self.incoming), self.clock, offload, os.urandom)
 
     def ask(self, method: str, target: str, **headers: str) -> Answer:
-        """What a server of the house is answered."""
+        """What another server is answered."""
         self.elapsed += 1.5
         token = TOKENS.make(NODE, method, target, self.nodes.now(), f"{next(self._nonces):x}")
         return ask_raw(self.world, method, target, b"", {"authorization": f"Twistpi-Node {token}", **headers})

@@ -290,7 +290,7 @@ async def test_who_reads_an_answer_in_drops_is_cut_off_and_who_reads_slowly_is_n
 
     def open_and_ask(number: int, fast: bool) -> socket.socket:
         client = socket.socket()
-        # Little lies here, so that whoever reads a lot had it sent in the meantime.
+        # A small buffer: a client that has read a lot had it sent in the meantime.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.connect(("127.0.0.1", number))
         client.sendall(request_bytes(path) if fast else request_bytes(path, range="bytes=0-"))

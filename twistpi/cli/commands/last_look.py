@@ -24,7 +24,7 @@ def follow_live(source: LiveSource, target: Target, *, to_stderr: bool) -> Look:
     """Import from ``source`` until the last look is due; return that.  ``to_stderr`` leaves the output to a report in JSON."""
     is_first = True
 
-    def tell(look: Look | str) -> None:
+    def report(look: Look | str) -> None:
         nonlocal is_first
         lines = [look] if isinstance(look, str) else list(look.report.lines() if is_first else _summary(look))
         if is_first:
@@ -37,7 +37,7 @@ def follow_live(source: LiveSource, target: Target, *, to_stderr: bool) -> Look:
         sys.stdout.flush()
 
     with waiting_for_the_end() as wait:
-        last = Follower(source, target, time.monotonic, wait, tell).run()
+        last = Follower(source, target, time.monotonic, wait, report).run()
     click.echo(f"Everything up to serial {last.serial} is here; the end took {last.seconds:.1f} seconds.", err=to_stderr)
     return last
 

@@ -219,7 +219,7 @@ class FeedHandler:
         if fence is not None:
             raise refuse("fenced", f"{fence.successor} was promoted and is the one to follow")
         if asked.epoch > epoch:
-            raise refuse("fenced", f"it has reached the epoch {epoch} only, and the asker knows epoch {asked.epoch}")
+            raise refuse("fenced", f"it has reached the epoch {epoch} only, and the other server knows epoch {asked.epoch}")
         if asked.after > seen.serial:
             raise refuse("diverged", f"it ends at serial {seen.serial}")
         if asked.after < feeds.changelog.begins_after.serial:

@@ -35,7 +35,7 @@ KEPT: Final = 3600.0
 _LOOK: Final = 300.0
 """Seconds between two looks whether one can be removed."""
 _MOST: Final = 3
-"""Kept at a time: with so many, the newest is good enough at any age.  Each takes the room of the view."""
+"""Kept at a time: with so many, the newest is good enough at any age.  Each is as large as the view."""
 _log = Logger()
 
 

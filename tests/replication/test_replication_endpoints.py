@@ -1,4 +1,4 @@
-"""The doors through which other servers of the house get blobs and mirrors' answers: for them alone, and with clear refusals."""
+"""The endpoints where other servers get blobs and mirrors' answers: only they may, and others are told why not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOB = f"/+blob/{blob_address(sha256(CONTENT).hexdigest(), WHEEL).relative}"
 
 @attrs.define
 class Principal:
-    """Another server of the house."""
+    """Another server with the same secret."""
 
     primary: Primary
 
@@ -61,10 +61,10 @@ async def test_nobody_without_the_secret_gets_a_byte_not_even_of_what_a_server_j
     await primary.components.mirrors.pages.ensure(primary.index, "hello")
     path = primary.file("hello", "hello-1.0.zip").path
     principal = Principal.of(primary)
-    for door in (BLOB, f"/+relay/file/{MIRROR}/{path}", f"/+relay/names/{MIRROR}"):
-        assert (await principal.get(door)).status == 200
+    for target in (BLOB, f"/+relay/file/{MIRROR}/{path}", f"/+relay/names/{MIRROR}"):
+        assert (await principal.get(target)).status == 200
         for headers in ({}, {"Authorization": "Basic cm9vdDo="}, {"Authorization": "Twistpi-Node abc"}):
-            refused = await primary.get(door, **headers)
+            refused = await primary.get(target, **headers)
             assert (refused.status, orjson.loads(refused.body)["error"]) == (403, "NodeRefused")
 
 
