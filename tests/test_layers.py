@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
-import io
 import re
-import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -283,14 +281,14 @@ def test_names_are_words_of_the_field(path: Path) -> None:
 
 
 def _prose(path: Path) -> Iterator[tuple[int, str]]:
-    """Every docstring and every comment, with its line."""
+    """Every docstring and every comment, with its line; in strings, what looks like a comment counts as one."""
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
+    for number, line in enumerate(source.splitlines(), 1):
+        if "# " in line:
+            yield number, line.partition("# ")[2]
 
 
 @pytest.mark.parametrize("folder", ["bench", "tests", "twistpi"])

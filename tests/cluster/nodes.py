@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from tests.fakes.unruly_proxy import UnrulyProxy
-from tests.in_reactor import wait_for
+from tests.in_reactor import until, wait_for
 from twistpi.changelog.format import SEGMENT_LIMIT
 from twistpi.changelog.writer import Committed, Writer
 from twistpi.cluster.database import Database
@@ -115,3 +115,12 @@ class Node:
         self.readers.close()
         self.view.close()
         self.log.close()
+
+
+async def both_go_on(one: Node, two: Node) -> None:
+    """Return once each of two nodes shows what the other wrote; ``one`` has written alice and bob."""
+    await until(lambda: two.users() == ["alice", "bob"])
+    await two.add_user("carol")
+    await until(lambda: one.users() == ["alice", "bob", "carol"])
+    assert one.rows() == two.rows()
+    assert one.stopped == two.stopped == []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.nodes import Node
+from tests.cluster.nodes import Node, both_go_on
 from tests.fakes.certificates import write_certificate
 from tests.fakes.pgbouncer import Pgbouncer
 from tests.fakes.postgres import PostgresServer, postgres
@@ -101,10 +101,6 @@ async def test_when_a_standby_takes_over_nodes_go_on_there_and_nothing_acknowled
         writing = one.add_user("bob")
         standby.run("SELECT pg_promote()")
         await writing
-        await until(lambda: two.users() == ["alice", "bob"])
-        await two.add_user("carol")
-        await until(lambda: one.users() == ["alice", "bob", "carol"])
-        assert one.rows() == two.rows()
-        assert one.stopped == two.stopped == []
+        await both_go_on(one, two)
     finally:
         standby.remove()

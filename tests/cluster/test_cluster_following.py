@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cluster.nodes import Node, in_front
+from tests.cluster.nodes import Node, both_go_on, in_front
 from tests.fakes.postgres import PostgresServer
 from tests.in_reactor import in_reactor, until
 from twistpi.cluster.schema import prepare
@@ -65,11 +65,7 @@ async def test_a_database_that_restarts_is_waited_for_and_heard_again(make_node:
         writing = one.add_user("bob")
         server.start()
         await writing
-        await until(lambda: two.users() == ["alice", "bob"])
-        await two.add_user("carol")
-        await until(lambda: one.users() == ["alice", "bob", "carol"])
-        assert one.rows() == two.rows()
-        assert one.stopped == two.stopped == []
+        await both_go_on(one, two)
     finally:
         server.remove()
 

@@ -28,8 +28,6 @@ CLIENTS = 5
 LONGEST_LIFE = 24
 """Files that are acknowledged before the kill, at most: what a server did is what counts, however long that takes."""
 SIZES = [100, 5_000, 60_000, 250_000]
-SLOWLY = 40
-"""How many pieces a slow client sends a file in."""
 _BROKEN = (OSError, http.client.HTTPException)
 
 

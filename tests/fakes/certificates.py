@@ -11,22 +11,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+LOOPBACK = x509.IPAddress(IPv4Address("127.0.0.1"))
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A key and its certificate for 127.0.0.1, which is its own authority, as PEM files in ``folder``."""
+
+def write_certificate(folder: Path, name: x509.GeneralName = LOOPBACK) -> tuple[Path, Path]:
+    """A key and its certificate for ``name``, which is its own authority, as PEM files in ``folder``."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.builds import THIS
 from bench.entered_files import entered_files
 
-MOST_COLD = 70  # of which some are work in the background, which each page may meet on a busy machine
+MOST_COLD = 63  # of which some are work in the background, which each page may meet on a busy machine
 MOST_HOT = 5
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import KeyPair, PrivateCertificate
+from twisted.internet.ssl import PrivateCertificate
 from twisted.logger import capturedLogs, formatEvent
 
+from tests.fakes.certificates import write_certificate
 from tests.fakes.proxy import FakeProxy
 from tests.fakes.upstream import FakeUpstream, Redirect, Status
 from tests.in_reactor import in_reactor, wait_for
@@ -44,38 +41,16 @@ class TlsReactor:
         return reactor.listenSSL(port, factory, self._options, interface=interface)
 
 
-def make_certificate(folder: Path) -> tuple[PrivateCertificate, str]:
-    """A certificate for localhost, and the file that holds it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = folder / "ca.pem"
-    path.write_bytes(b"# a comment\n" + pem + b"\n")
-    pair = KeyPair.load(private, 1)
-    return PrivateCertificate.load(pem, pair, 1), str(path)
-
-
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[FakeUpstream, str, str]]:
     """An upstream behind TLS, its address by name, and the file with its certificate."""
-    certificate, path = make_certificate(tmp_path)
-    upstream = FakeUpstream(TlsReactor(certificate)).start()
+    key, certificate = write_certificate(tmp_path, x509.DNSName("localhost"))
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(b"# a comment\n" + certificate.read_bytes() + b"\n")
+    pair = PrivateCertificate.loadPEM(key.read_bytes() + certificate.read_bytes())
+    upstream = FakeUpstream(TlsReactor(pair)).start()
     upstream.add_project("hello", {WHEEL: b"wheel"})
-    yield upstream, f"https://localhost:{upstream.port}/simple/", path
+    yield upstream, f"https://localhost:{upstream.port}/simple/", str(authority)
     wait_for(Deferred.fromCoroutine(upstream.stop()))
 
 

@@ -1,4 +1,4 @@
-"""Sets that may be accepted: made of a whole feed, or of the set before and of the records that changed since.
+"""Makes sets that may be accepted: from a whole feed, or from the former set and the records that changed since.
 
 Blocking, for seconds; meant for threads.
 """
@@ -22,7 +22,7 @@ from twistpi.model.records import Json
 from twistpi.rules.osv import Advisory, NotARecord, read_record
 
 _BETWEEN: Final = 1_000
-"""Advisories between two looks at whether the set is wanted still."""
+"""Advisories after which it is checked again whether the set is still wanted."""
 
 
 @attrs.frozen

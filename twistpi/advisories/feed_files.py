@@ -1,7 +1,7 @@
-"""Feeds as they come: a folder of JSON files, a zip of them, or one file with a record, a list of records, or a record a line.
+"""Reads feeds: a folder of JSON files, a zip of them, or one file with a record, a list of records, or a record a line.
 
-Nothing is unpacked to the disk, and one record is in memory at a time.  Only regular files are read: a pipe or a device would not
-end.  Blocking; meant for threads and commands.
+Nothing is unpacked to the disk, and one record is in memory at a time.  Only regular files are read: a pipe or a device might
+never end.  Blocking; meant for threads and commands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LARGEST_FILE: Final = 64 * 1024 * 1024
 _LARGEST_FEED: Final = 8 * 1024 * 1024 * 1024
 """Bytes of all records together, unpacked."""
 _LONGEST_REFUSAL: Final = 300
-"""Characters that are told of what could not be read."""
+"""Characters of the reason why a record could not be read."""
 _PLAIN: Final = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
 _MOST_RECORDS: Final = 2_000_000
 
@@ -45,9 +45,9 @@ class FeedReport:
 
     records: int = 0
     refused: int = 0
-    """Files and records that are none."""
+    """Files and records that could not be read as advisories."""
     first_refusal: str = ""
-    """Which was the first, and why."""
+    """The first of them, and the reason."""
     modified: str = ""
     """UTC, ``2026-11-30T17:12:19.000000Z``: when the newest record was changed, withdrawn ones included."""
 

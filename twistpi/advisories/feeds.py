@@ -33,13 +33,13 @@ _LARGEST_RECORD: Final = 8 * 1024 * 1024
 _LIST_BYTES: Final = 256 * 1024
 """Bytes of the list of the newest records that are looked at."""
 _MOST_FETCHED: Final = 300
-"""Records that are fetched one by one; more come with everything."""
+"""Records that are fetched one by one; if more changed, the whole feed is fetched."""
 _LIST: Final = "modified_id.csv"
 
 
 @attrs.frozen
 class Validators:
-    """By what a feed says whether it changed."""
+    """What a feed sent last time, by which it can tell whether it changed since."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -67,7 +67,7 @@ class Feed(Protocol):
     async def changed_since(self, modified: str, former: Validators) -> Sequence[Json] | None:
         """Return the records that changed after ``modified`` (see ``feed_files.moment``); None when everything has to be fetched.
 
-        Only where that is known at small expense; else nothing is returned.
+        Where that cannot be found out cheaply, return an empty sequence.
         """
 
 
@@ -189,7 +189,7 @@ class LocalFeed:
         return () if await self._offload(self._validators) == former else None
 
     def _validators(self) -> Validators:
-        """Return what changes with any file; blocking."""
+        """Return validators that change when any of the files changes; blocking."""
         try:
             newest, size, count = _extent(self.name)
         except OSError as error:

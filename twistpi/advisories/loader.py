@@ -25,7 +25,7 @@ from twistpi.model.records import AdvisorySet, Json
 from twistpi.view.read import KeptBlob, Readers
 
 Changed = Callable[[frozenset[str] | None], object]
-"""Told of which projects other advisories are known now; None for perhaps all."""
+"""Called with the projects whose advisories changed; None if that may be all of them."""
 _RETRIES: Final = (1.0, 300.0)
 """Seconds of the shortest and of the longest pause after a failure."""
 _log = Logger("twistpi.advisories")
@@ -52,7 +52,7 @@ class AdvisoryLoader:
     _running: Deferred[None] | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
-        """Open what is here, load what is newer, before anything is answered if it is here; blocking for seconds then."""
+        """Open the store.  If the blob of a newer set is here, load it before anything is answered, which blocks for seconds."""
         self.store.damaged = lambda: self._call_in_reactor(self._follow)
         self.store.open()
         accepted = self._lacking()
@@ -98,7 +98,7 @@ class AdvisoryLoader:
         yield Measure("twistpi_advisories_behind", "gauge", help, int(self._lacking() is not None))
 
     def _lacking(self) -> AdvisorySet | None:
-        """Return the newest set that was accepted, if it is not the one in the store."""
+        """Return the newest accepted set if the store does not have it."""
         accepted = self._readers.get().advisory_set()
         return None if accepted is None or accepted.sha256 == self.store.digest else accepted
 

@@ -1,6 +1,6 @@
 """Keeps the set of advisories up to date with a feed: everything once a day, and what is new every ten minutes.
 
-Of a feed that fails, or that looks broken, nothing is taken: what is known stays, installs go on, and the status tells of it.
+Nothing is taken from a feed that fails or looks broken: the known advisories stay, installs go on, and the status says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FIRST: Final = 1.0
 _PROBE: Final = 600.0
 """Seconds between two looks at what is new."""
 _TURN: Final = 30.0
-"""Seconds after which a server whose turn it is not looks whether it is by now."""
+"""Seconds after which a server that does not lead checks whether it does now."""
 _RETRIES: Final = (600.0, 6 * 3600.0)
 """Seconds of the shortest and of the longest pause before everything is read again after a failure."""
 _STALE: Final = 3 * DAY
@@ -57,7 +57,7 @@ class AdvisoryRefresh:
     _clock: IReactorTime
     _offload: Offload
     _state_path: str = attrs.field(kw_only=True)
-    """Of the file with what is remembered of the feed."""
+    """The path of the file with the state of the feed (``FeedState``)."""
     _leads: Callable[[], bool] = attrs.field(default=lambda: True, kw_only=True)
     """Whether it is up to this server; of the nodes of a cluster, one reads the feed."""
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)

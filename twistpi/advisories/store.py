@@ -24,7 +24,7 @@ _MOST: Final = 2_000
 """Projects whose advisories are in memory."""
 _CACHE_KIB: Final = 1024
 _MOST_CHANGED: Final = 1_000
-"""Projects that are told by name when a set replaces another."""
+"""Changed projects that are named when a set replaces another; beyond, all count as changed."""
 _DIFFERENT: Final = """
 SELECT one.project FROM {one}.advisory AS one LEFT JOIN {other}.advisory AS other
 ON other.project = one.project AND other.id = one.id WHERE other.line IS NOT one.line
@@ -66,7 +66,7 @@ class AdvisoryStore:
             self._use(None)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the file; no advisory is known any more."""
         self._use(None)
 
     def load(self, file: BinaryIO, digest: str) -> frozenset[str] | None:
@@ -146,7 +146,7 @@ class AdvisoryStore:
             former.close()
 
     def _spoilt(self, error: Exception) -> None:
-        """Know nothing until the set is loaded again: installs go on."""
+        """Treat the damaged file as missing until the set is loaded again: installs go on."""
         _log.error("{path} is damaged, and made again: {reason}", path=self.path, reason=str(error))
         if self._connection is not None:
             self._connection.close()

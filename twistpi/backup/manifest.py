@@ -18,7 +18,7 @@ from twistpi.model.records import Json
 FOLDER: Final = "manifests"
 FORMAT: Final = 1
 COMPACTED_FORMAT: Final = 2
-"""Of manifests whose log begins with a summary, which versions that know the first one only cannot restore."""
+"""The format of manifests whose log begins with a summary; versions that know only the first format cannot restore these."""
 _NAME: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]{20})\.json")
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _KEEP: Final = re.compile(r"([1-9][0-9]{0,5})(d?)")

@@ -1,5 +1,5 @@
-"""Dropping what is too old of a backup: manifests, what only they needed of the log, and the blobs that nothing names from the
-oldest manifest on.
+"""Removes what is too old in a backup: manifests, the parts of the log that only they needed, and the blobs that nothing names
+from the oldest manifest on.
 
 A blob stays if it is named at the serial of the oldest manifest that is kept, or by any entry after that, so that each serial
 from there on can be restored.  What was named there is found out by folding the server's own log up to that serial, which takes
@@ -130,7 +130,7 @@ class Prune:
         for line in self._later_lines(oldest, spans) if found else ():
             for change in decode_body(line.serial, line.body).changes:
                 if isinstance(change, Naming):
-                    found.pop(_name_of(change), None)  # perhaps one of another digest; it goes another time
+                    found.pop(_name_of(change), None)  # perhaps of another digest; a later run removes it
         return [path for paths in found.values() for path in paths]
 
     def _former_states(self, oldest: Manifest, spans: Sequence[Span]) -> Iterator[tuple[Span, int]]:

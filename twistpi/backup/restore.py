@@ -1,4 +1,4 @@
-"""Making a server directory of a backup, as the server was at some serial.
+"""Makes a server directory from a backup, as the server was at some serial.
 
 1. the lines up to there are checked where they are (``target.py``);
 2. the directory gets ``restore.json``, which says what it is to become, and then the log, cut at that line, with its summary;
@@ -98,7 +98,7 @@ class Restore:
         return Restored(choice.end, choice.at, self._files, self._bytes, tuple(self._missing), has_secret)
 
     def _look(self) -> dict[str, object] | None:
-        """Return what a former restore was to make here; None for a directory that is empty or missing; else refuse it."""
+        """Return the note of an interrupted restore; None for a directory that is empty or missing; refuse any other."""
         try:
             names = set(os.listdir(self._serverdir)) - {"lost+found"}
         except FileNotFoundError:

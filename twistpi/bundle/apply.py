@@ -1,4 +1,4 @@
-"""Bringing a bundle into the directory of an offline replica, which no server uses meanwhile.
+"""Applies a bundle to the directory of an offline replica, which no server uses meanwhile.
 
 All is verified before anything is changed: the signature, whether the lines follow on those that are here, and whether this
 version can read them.  Then come the blobs, then the lines.  What is here already is passed over, so that a run that was

@@ -1,4 +1,4 @@
-"""Making a bundle: what the log names since some line, then the lines.  The server may run and write meanwhile.
+"""Makes bundles: the blobs that the log names since some line, then the lines.  The server may run and write meanwhile.
 
 A blob whose file is removed meanwhile may be gone before it is copied.  Then the bundle goes on up to a later line, at which the
 blob is not named any more, as in ``backup/writer.py``.

@@ -1,4 +1,4 @@
-"""Where the log in a database begins, if not with its first entry: a summary stands for the older ones."""
+"""Where the log in a database begins if it was compacted: a summary stands for its older entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIND_BEGINNING: Final[LiteralString] = "SELECT serial, chain, summary FROM twist
 
 @attrs.frozen
 class Beginning:
-    """Where a log begins whose older entries a summary stands for."""
+    """The beginning of a compacted log."""
 
     position: Position
     summary: str
@@ -34,7 +34,7 @@ def beginning_of(rows: Sequence[Row]) -> Beginning | None:
 
 
 def bring_summary(database: Database, beginning: Beginning, directory: str, disk: Disk) -> None:
-    """Have the log in ``directory``, which has no lines yet, begin with the summary that is in the database.
+    """Begin the log in ``directory``, which has no lines yet, with the summary from the database.
 
     Blocking.  Raise ``LogUnreachable``, ``OSError``.
     """

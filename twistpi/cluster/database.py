@@ -24,13 +24,13 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-"""Parameters of a connection that the URL does not name: one that hangs is given up after about ten seconds, and of several
-hosts the one is found that takes writes."""
+"""Parameters of a connection, unless the URL names them: a connection that hangs is given up after about ten seconds, and of
+several hosts the one that takes writes is chosen."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to connect."""
 _MOVED: Final = (errors.ReadOnlySqlTransaction, errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow)
-"""What a server says that was demoted, or is going down: another one takes over, or the same one comes back."""
+"""Errors of a server that was demoted or is shutting down: another one takes over, or the same one comes back."""
 _log = Logger()
 
 Row = tuple[Any, ...]
@@ -54,7 +54,7 @@ class Database:
 
     _url: str = attrs.field(repr=False)
     patience: float = attrs.field(default=20.0, kw_only=True)
-    """Seconds for which the database may be gone until waiters are told."""
+    """Seconds for which statements wait while the database is gone."""
     _seconds: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
     _pause: Callable[[float], object] = attrs.field(default=time.sleep, kw_only=True)
     _connection: psycopg.Connection[Row] | None = attrs.field(default=None, init=False)
@@ -108,7 +108,7 @@ class Database:
     def connect(self) -> psycopg.Connection[Row]:
         """The connection, tried again and again for ``patience`` after it was lost, but only once when that is over.
 
-        Raise ``LogUnreachable``; ``TwistpiError`` for what waiting does not mend.
+        Raise ``LogUnreachable``; ``TwistpiError`` for what does not go away by waiting.
         """
         pause = _FIRST_PAUSE
         while self._connection is None:
@@ -182,7 +182,7 @@ _MENDED: Final = (
      "there is no host of that name; correct it in --changelog"),
     (("server does not support SSL", "certificate verify failed"), "correct sslmode and sslrootcert in --changelog"),
 )  # fmt: skip
-"""What waiting does not mend, by words of the message, and what to do."""
+"""Failures that do not go away by waiting: words of the message, and what to do."""
 
 
 def check_worth_waiting(url: str, error: psycopg.OperationalError) -> None:

@@ -2,7 +2,7 @@
 
 A lease is a row with an expiry by the clock of the database.  Its holder renews it; when a node dies, the lease expires and
 another one takes it.  Each time it is taken it has a higher token, and what is renewed or ended with an older one counts no
-more.  A holder that cannot renew in time stops to count itself the holder earlier than others do.
+more.  A holder that cannot renew in time stops counting itself the holder earlier than others do.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SECONDS: Final = 10.0
 _RENEWALS: Final = 3
 """Within that time."""
 _KEPT: Final = "1 day"
-"""How long what a lease was taken for is remembered."""
+"""How long the note of an ended lease is kept."""
 _FORGET_EVERY: Final = 3600.0
 """Seconds."""
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.4
-"""Seconds between two looks whether a lease is free."""
+"""Seconds between two attempts to take a lease."""
 _log = Logger()
 
 _TAKE: Final[LiteralString] = """
@@ -71,7 +71,7 @@ class Turn:
     """Whether another node left the note while this one waited."""
     _leases: Leases
     _until: float
-    """When it counts no more, by this machine's clock."""
+    """When the lease expires, by this machine's clock."""
     _renewing: LoopingCall = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -113,7 +113,7 @@ class Leases:
     _node_id: str
     clock: IReactorTime
     _run: Offload
-    """Runs what waits for the database, in a thread that nothing else waits for."""
+    """Calls functions that wait for the database, in a thread that nothing else waits for."""
 
     async def take(self, name: str, patience: float) -> Turn | None:
         """Return the lease ``name`` once nobody else has it; None if that takes longer than ``patience`` seconds, or cannot be

@@ -1,4 +1,4 @@
-"""Hears of the entries that other nodes append."""
+"""Learns of entries that other nodes append."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Listener:
 
     _url: str = attrs.field(repr=False)
     _node_id: str
-    """What this node appends itself, it need not be told."""
+    """The id of this node, whose own notifications are ignored."""
     _refresh: Callable[[], Deferred[Position]]
     """Brings what is in the database into the view; called in the reactor."""
     _seen: Callable[[], int]

@@ -1,4 +1,4 @@
-"""What a node keeps of the log and the view, opened, or made anew where it does not fit the log in the database.
+"""A node's copy of the log and the view: opened, or made anew if it does not fit the log in the database.
 
 A node may be killed at any moment, its machine may lose its power, its folder may be an old one or none at all: whatever is
 missing or wrong is dropped and fetched again.  Nothing here is synced, because nothing here is needed.
@@ -28,14 +28,14 @@ _log = Logger()
 
 
 class _UnsyncedFile(AppendFile):
-    """A file that is gone, or not whole, after a power loss."""
+    """A file that is not synced: after a power loss it may be gone or incomplete."""
 
     def sync(self) -> None:
         """Leave it to the system when the content is written."""
 
 
 class UnsyncedDisk(Disk):
-    """The disk, for what can be had again."""
+    """The disk without syncing, for files that can be fetched again."""
 
     def append_to(self, path: str) -> AppendFile:
         """See ``Disk``."""

@@ -33,7 +33,7 @@ from twistpi.cluster.schema import (
 from twistpi.model.peers import BEGINNING, Position
 
 _LOCK: Final = 7310_8406
-"""The key of the advisory lock of one move at a time."""
+"""The key of the advisory lock that allows one move at a time."""
 _AT_ONCE: Final = 20_000
 """Lines of a transaction."""
 _TYPES: Final = ("int8", "text", "int8", "int8", "uuid", "bytea")
@@ -48,11 +48,11 @@ class Move:
     """A move that was begun."""
 
     is_leaving: bool
-    """Whether the log goes from the database; else it goes there."""
+    """True if the log leaves the database, false if it moves into it."""
     place: str
-    """Where it goes, or is from."""
+    """Where the log goes to, or comes from."""
     files: str
-    """What the mover noted of the files."""
+    """What is known of the files; see ``move/files_note.py``."""
 
 
 @attrs.frozen
@@ -94,7 +94,7 @@ class MovingLog:
             return connection.execute(statement, (position.serial, position.chain)).rowcount > 0
 
     def arrive(self, facts: ClusterFacts, place: str, beginning: Beginning | None, summary: Iterable[bytes]) -> StoredLog:
-        """Have the log that has ``facts`` and is at ``place`` arrive here, where there is none, or the same one; return that.
+        """Begin to move the log at ``place``, whose cluster has ``facts``, into this database; return what it has of that log.
 
         ``beginning`` and the content of its ``summary`` are for a log that does not begin with its first entry.
         """
@@ -125,7 +125,7 @@ class MovingLog:
         return end
 
     def note_files(self, noted: str) -> None:
-        """Keep what is known of the files until the move is complete."""
+        """Store a note about the files until the move is complete."""
         with self._doing() as connection:
             connection.execute("UPDATE twistpi_move SET files = %s", (noted,))
 
@@ -137,7 +137,7 @@ class MovingLog:
             connection.execute("DELETE FROM twistpi_move")
 
     def leave(self, place: str) -> None:
-        """Have nodes append nothing from now on, because the log goes to ``place``."""
+        """Keep nodes from appending from now on, because the log goes to ``place``."""
         with self._doing() as connection:
             connection.execute("INSERT INTO twistpi_move (is_leaving, place) VALUES (true, %s) ON CONFLICT DO NOTHING", (place,))
             connection.execute("UPDATE twistpi_head SET chain = ''")

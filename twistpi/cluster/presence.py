@@ -86,7 +86,7 @@ class Presence:
     """The name of the lease of the node that leads."""
     _clock: IReactorTime
     _run: Offload
-    """Runs what waits for the database."""
+    """Calls functions that wait for the database, in a thread."""
     nodes: Sequence[SeenNode] = attrs.field(default=(), init=False)
     """Those that run, as far as is known."""
     leader: str | None = attrs.field(default=None, init=False)

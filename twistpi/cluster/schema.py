@@ -23,7 +23,7 @@ VERSION: Final = 2
 OLDEST_SERVER: Final = 130000
 """PostgreSQL 13."""
 FARTHEST_CLOCK: Final = 30.0
-"""Seconds between the clock of a node and that of the database."""
+"""Seconds by which the clock of a node may differ from that of the database."""
 _LOCK: Final = 7310_8405
 """The key of the advisory lock under which the schema is made and upgraded."""
 

@@ -17,7 +17,7 @@ FOLDER: Final = "views/"
 EVERY: Final = 50_000
 """Entries after which another view is worth keeping: a node folds as many in a second."""
 _KEPT: Final = 2
-"""Views of a version: a node may be reading the older one."""
+"""Views of each version that are kept: a node may be reading the older one."""
 _NAME: Final = re.compile(r"views/([0-9]{1,9})-([0-9]{20})-([0-9a-f]{64})\.sqlite")
 
 

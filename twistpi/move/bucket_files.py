@@ -49,11 +49,11 @@ class BucketFiles:
         return self._remote.bucket.address.shown
 
     def check_owner(self) -> None:
-        """Make the bucket that of the changelog; raise ``BucketRefused`` if it is another one's."""
+        """Claim the bucket for the changelog; raise ``BucketRefused`` if it belongs to another one."""
         wait_for(self._reactor, self._remote.check_owner)
 
     def put(self, tree: Tree, blobs: Sequence[KeptBlob]) -> None:
-        """Have the bucket have the ``blobs`` of ``tree``; those that are gone there are passed over.
+        """Copy ``blobs`` from ``tree`` to the bucket; those that are gone from ``tree`` are passed over.
 
         The bucket verifies their digests.  Raise ``BlobConflict``.
         """
@@ -70,7 +70,7 @@ class BucketFiles:
         self._do(put_one, blobs)
 
     def bring(self, tree: Tree, blobs: Sequence[KeptBlob]) -> dict[KeptBlob, str]:
-        """Have ``tree`` have ``blobs``, whose digests are verified; return why that is not possible for some.
+        """Copy ``blobs`` to ``tree`` and verify their digests; return why that was not possible for some.
 
         Raise ``StorageFull``.
         """
@@ -95,7 +95,7 @@ class BucketFiles:
         return {blob: reason for blob, reason in zip(blobs, self._do(bring_one, blobs), strict=True) if reason is not None}
 
     def keep_view(self, view: str, serial: int) -> None:
-        """Have the view at the path ``view``, of ``serial``, in the bucket for the first nodes, if that is worth it.
+        """Store the view at the path ``view``, of ``serial``, in the bucket for the first nodes, if it has enough entries.
 
         Raise ``StorageFull``.
         """

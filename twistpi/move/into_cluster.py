@@ -98,7 +98,7 @@ class MoveIntoCluster:
         return Moved(end.serial, end.serial - stored.end.serial, files, size, tuple(missing), is_last)
 
     def confirm(self) -> Moved:
-        """Say of a directory whose log was moved that it was; raise ``TwistpiError`` where it went on from there."""
+        """Return the report of a move that is complete already; raise ``TwistpiError`` if the log has left the database since."""
         stored = self._log.find()
         if (
             stored is None

@@ -114,7 +114,7 @@ class MoveOutOfCluster:
         return None
 
     def _read_under_way(self) -> dict[str, object] | None:
-        """Return what a former run noted; empty if it was killed while it did, None if there was none."""
+        """Return the note of an interrupted run; empty if it was killed while it wrote that, None if there was no run."""
         try:
             with open(os.path.join(self._path, MOVE_UNDER_WAY), "rb") as file:
                 fields = orjson.loads(file.read())
@@ -126,7 +126,7 @@ class MoveOutOfCluster:
 
     @contextmanager
     def _opened(self, stored: StoredLog, node: Node | None) -> Iterator[None]:
-        """Have the directory for this process alone, and say what it is to become."""
+        """Lock the directory, and note in it what it is to become."""
         if not os.path.isdir(self._path):
             os.makedirs(self._path)
             open_to_others(self._path)
@@ -150,7 +150,7 @@ class MoveOutOfCluster:
         self._disk.sync_folder(self._path)
 
     def _last(self, stored: StoredLog) -> int:
-        """Return the last serial that is here; the one with which the log begins when none is."""
+        """Return the last serial that is here; without any, the one after which the log begins."""
         directory = Layout(self._path).changelog
         first = 0 if stored.beginning is None else stored.beginning.position.serial
         return max(first, find_last(directory, self._disk).serial) if os.path.isdir(directory) else first

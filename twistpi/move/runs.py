@@ -35,7 +35,7 @@ from twistpi.server.storage import Storage, reading
 
 @attrs.define(eq=False)
 class Run:
-    """One run; ``settings`` have the server directory and how a bucket is reached."""
+    """One run; ``settings`` name the server directory and the bucket."""
 
     _settings: Settings
     _url: str = attrs.field(repr=False)
@@ -93,7 +93,7 @@ class Run:
 
     @contextmanager
     def _stopped(self) -> Iterator[Storage | None]:
-        """Have the directory for this process alone, its view up to date; None while a server has it."""
+        """Lock the directory and bring its view up to date; return None while a server has it."""
         own = attrs.evolve(self._settings, changelog=None, blobs=None, cache_dir=None, primary_url=None, upstream=None)
         try:
             storage = Storage.open(own, self._now, Disk())

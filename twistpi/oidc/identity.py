@@ -20,7 +20,7 @@ from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 
 _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-"""All with public keys."""
+"""Those with public keys only."""
 _HOLD: Final = 3600.0
 """Seconds for which keys are kept."""
 _PAUSE: Final = 30.0
@@ -47,7 +47,7 @@ class _Keys:
 
 @attrs.define(eq=False)
 class Identities:
-    """Says whose a token is."""
+    """Verifies tokens, and remembers those that were used."""
 
     _client: HTTPClient
     _monotonic: Callable[[], float]

@@ -11,9 +11,9 @@ import attrs
 from twistpi.model.errors import TwistpiError
 
 Style = Literal["auto", "path", "virtual"]
-"""How a bucket is named in addresses: in the path, in the host name, or as its endpoint usually wants it."""
+"""Where addresses name the bucket: in the path, in the host name, or where the endpoint usually wants it."""
 DEFAULT_REGION: Final = "us-east-1"
-"""What S3 engines of one region call it."""
+"""The name that S3 engines with a single region use."""
 SCHEME: Final = "s3://"
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]\Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,63}\Z")

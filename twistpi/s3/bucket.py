@@ -1,4 +1,4 @@
-"""A bucket: objects are stored, read, listed, removed, and given addresses for others.  See the package's docstring."""
+"""A bucket: stores, reads, lists and removes objects, and makes addresses at which others can read them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONGEST_LIST: Final = 8 * 1024 * 1024
 _MOST_IDLE: Final = 5
 """Broken connections in a row that brought no byte."""
 _CHECKSUM: Final = "x-amz-checksum-sha256"
-"""The digest that a bucket compares; the one that is signed not every engine does."""
+"""The digest that every engine compares; not all compare the one that is signed."""
 _IF_ABSENT: Final = {"If-None-Match": "*"}
 _AT_ONCE: Final = 1000
 """Objects of a page; S3 lists no more."""
@@ -84,7 +84,7 @@ class Bucket:
     async def get(self, key: str, *, first: int = 0, last: int | None = None) -> Response:
         """Return the response with an object, or with its bytes from ``first`` to ``last`` (206), whose body is yet to come.
 
-        Raise ``NoSuchObject``.  A body that breaks off is the caller's: ask for the rest.
+        Raise ``NoSuchObject``.  If the body breaks off, the caller has to ask for the rest.
         """
         bounds = f"bytes={first}-{'' if last is None else last}"
         headers = {} if first == 0 and last is None else {"Range": bounds}
@@ -172,7 +172,7 @@ class Bucket:
             after = page.objects[-1].key if page.objects else ""
 
     async def presign(self, key: str, seconds: int, *, filename: str | None = None, content_type: str | None = None) -> str:
-        """Return an address under which anybody reads an object for so many seconds, under a name and with a media type."""
+        """Return an address at which anybody can read an object for so many seconds, with a file name and a media type."""
         parameters = {}
         if filename is not None:
             parameters["response-content-disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"

@@ -20,7 +20,7 @@ class NoSuchObject(LookupError):
 
 
 class ObjectExists(Exception):
-    """The bucket has an object under the key already, which was only to be made."""
+    """The bucket already has an object under a key that had to be new."""
 
 
 class BucketRefused(TwistpiError):

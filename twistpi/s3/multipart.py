@@ -87,7 +87,7 @@ class Upload:
             if refusal.code:
                 raise refused(requests.address, operation, refusal)
         except (BucketRefused, BucketUnavailable, RequestFailed, NoSuchObject):
-            # Of an answer that was lost, another attempt hears that there is no such upload.
+            # If the first answer was lost, the next attempt is told that there is no such upload.
             if not await self._is_there(size):
                 raise
 
@@ -98,7 +98,7 @@ class Upload:
         return False
 
     async def abort(self) -> None:
-        """Have the bucket forget the parts; what it does not hear of, a lifecycle rule removes."""
+        """Have the bucket drop the parts; if that fails, a lifecycle rule removes them."""
         with suppress(BucketRefused, BucketUnavailable, NoSuchObject):
             response = await self._requests.send(f"abort the upload of {self._key}", "DELETE", self._key, {"uploadId": self._id})
             response.discard()

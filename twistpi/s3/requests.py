@@ -1,4 +1,4 @@
-"""Sends signed requests to a bucket, again where that helps, and turns refusals into errors."""
+"""Sends signed requests to a bucket, repeats them where that helps, and turns refusals into errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_ATTEMPTS: Final = 8
 _LONGEST_ANSWER: Final = 64 * 1024
 """Bytes of an error."""
 _FINAL: Final = frozenset({Cause.FORBIDDEN, Cause.REDIRECT})
-"""Failures that no further attempt mends."""
+"""Failures that stay whatever is tried again."""
 _NEVER: Final = 7 * 86400.0
 """Seconds; longer than any file takes."""
 _GOOD: Final = frozenset({200, 204, 206})
@@ -125,7 +125,7 @@ class BucketRequests:
         return await self._send_file(method, url, signed, payload)
 
     async def _send_file(self, method: str, url: str, signed: Mapping[str, str], part: FilePart) -> Response:
-        """Send a request whose body takes as long as it takes, unless nothing moves."""
+        """Send a request whose body may take any time, as long as bytes move."""
         watch: IDelayedCall | None = None
         patience = self.http.timeout or self.http.silence
 

@@ -28,13 +28,13 @@ class Agent:
     """An installer."""
 
     installer: str
-    """In lower case; ``browser`` for all browsers, empty when it is not told."""
+    """In lower case; ``browser`` for all browsers, empty where it is unknown."""
     version: str
-    """``24.0``: major and minor; empty when it is not told."""
+    """Major and minor, ``24.0``; empty where it is unknown."""
     python: str
-    """The version of Python, ``3.12``; empty when it is not told."""
+    """The version of Python, ``3.12``; empty where it is unknown."""
     key: str = attrs.field(init=False, eq=False, repr=False)
-    """All of it in one word: a text remembers its hash, and one is hashed for each file that is sent."""
+    """All fields as one string, to be looked up by: a string keeps its hash, and each file that is sent needs one."""
 
     @key.default
     def _make_key(self) -> str:
@@ -42,7 +42,7 @@ class Agent:
 
 
 UNKNOWN: Final = Agent("", "", "")
-"""An installer that says nothing of itself."""
+"""An unknown installer."""
 OTHERS: Final = Agent("other", "", "")
 """Stands for installers beyond the number that is kept."""
 

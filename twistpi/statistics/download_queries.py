@@ -1,4 +1,4 @@
-"""Questions to the tables of downloads."""
+"""Queries of the tables of downloads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLES: Final = "downloads JOIN files ON files.id = file"
 
 @attrs.frozen
 class Count:
-    """A number of downloads, of what ``name`` says."""
+    """How often what ``name`` says was downloaded."""
 
     name: str
     number: int
@@ -33,7 +33,7 @@ class Scope:
 
     @property
     def condition(self) -> str:
-        """The condition of SQL."""
+        """The condition in SQL."""
         places = ", ".join("?" * len(self.indexes))
         return f"index_name IN ({places})" + ("" if self.project is None else " AND project = ?")
 

@@ -1,4 +1,4 @@
-"""What is done to the tables of downloads in one transaction: counts are added, old ones summed, and sent between servers.
+"""Changes of the tables of downloads, each in one transaction: counts are added, summed when they are old, and sent to a primary.
 
 Days older than a limit are summed by month, and months older than two years for all time, without their installers.  So the file
 stays small: it has at most ``MOST_ROWS`` rows of days and months.
@@ -35,7 +35,7 @@ _DAY, _MONTH = 10, 7
 
 @attrs.frozen
 class Batch:
-    """Downloads that a replica counted, as its primary gets them."""
+    """Downloads that a replica counted, as they are sent to its primary."""
 
     ledger: str
     """Of the file that they were counted in: another one begins with another sequence."""

@@ -36,7 +36,7 @@ from twistpi.statistics.download_queries import (
 from twistpi.statistics.tally import Tally
 
 _REMEMBERED: Final = 60.0
-"""Seconds that an answer about more than a project is repeated: it may take a second to find."""
+"""Seconds for which an answer about more than one project is used again: finding it may take a second."""
 _MOST_ANSWERS: Final = 20
 """Remembered; a report has at most half a megabyte."""
 _MOST_BUSY: Final = 1_000
@@ -72,13 +72,13 @@ class BusyProject:
 
 @attrs.frozen
 class _Answer:
-    """What was found at a time, in Unix seconds."""
+    """What was found, and when, in Unix seconds."""
 
     found: object
     at: float
 
     def is_fresh(self, now: float) -> bool:
-        """Return whether it is told again; not after the clock was set back."""
+        """Return whether it can be used again; never after the clock was set back."""
         return 0 <= now - self.at < _REMEMBERED
 
 
@@ -94,7 +94,7 @@ class Downloads:
     """Where downloads are counted until they are written; None where they are not counted."""
     _answers: dict[object, _Answer] = attrs.field(factory=dict, init=False)
     _lock: Lock = attrs.field(factory=Lock, init=False)
-    """Held by the one thread that searches for what is remembered."""
+    """Held by the one thread that looks for an answer to remember."""
 
     @property
     def is_counting(self) -> bool:

@@ -71,7 +71,7 @@ class History:
         self._sampling.start(MINUTE, now=False)
 
     async def stop(self) -> None:
-        """Read once more: a restart shall not lose the last minute."""
+        """Read once more, so that a restart does not lose the last minute."""
         if self._sampling.running:
             self._sampling.stop()
             await self.sample()

@@ -1,4 +1,4 @@
-"""How an export says things to devpi-server 6 (version 2 of the format) and 7 (version 3).  Pure."""
+"""How an export is written for devpi-server 6 (version 2 of the format) and 7 (version 3).  Pure."""
 
 from __future__ import annotations
 

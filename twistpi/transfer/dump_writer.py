@@ -47,7 +47,7 @@ class DumpWriter:
     _dialect: Dialect
     report: Report
     _progress: Callable[[int], object] = lambda done: None
-    """Told how many files are done."""
+    """Called with the number of files that are done."""
     _hard_links: bool = False
     _with_mirrored: bool = False
     _done: int = attrs.field(default=0, init=False)

@@ -1,4 +1,4 @@
-"""Imports from a running devpi-server again and again, until somebody says that it takes no more uploads."""
+"""Imports from a running devpi-server again and again, until the user says that it takes no more uploads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Follower:
     _wait: Callable[[float], bool]
     """Waits so many seconds; returns True, at once, when the last look is due."""
     _tell: Callable[[Look | str], object]
-    """Told of each look, and of what keeps it from looking."""
+    """Called with each look, and with what keeps it from looking."""
 
     def run(self) -> Look:
         """Follow until the last look was made, and return it with the seconds that all of the end took.  Blocking.

@@ -1,4 +1,4 @@
-"""Takes records one after the other: bytes first, by several threads, then one entry for up to a hundred records.
+"""Imports records one after the other: their bytes first, in several threads, then one entry for up to a hundred records.
 
 Killed at any moment it leaves a server directory as a killed server does; run again, it passes over what is there.  Memory holds
 two chunks of records and, for each thread, one megabyte of a file.
@@ -76,7 +76,7 @@ class Importer:
     _target: Target
     report: Report
     _progress: Callable[[int], object]
-    """Told how many records are done."""
+    """Called with the number of records that are done."""
     _done: int = attrs.field(default=0, init=False)
 
     def run(self, source: Source) -> None:

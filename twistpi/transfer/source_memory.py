@@ -1,4 +1,4 @@
-"""What a source told so far, so that the next look at it yields only what changed since.  Sixteen bytes for each file."""
+"""Remembers what a source told, so that the next look at it yields only what changed since.  Sixteen bytes for each file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SourceMemory:
     """By index and name."""
 
     def look_again(self) -> None:
-        """Take every project for changed: not all that was told could be taken."""
+        """Treat every project as changed, because not everything could be imported."""
         for projects in self._projects.values():
             for project in projects.values():
                 project.answer = b""

@@ -71,7 +71,7 @@ class Sync:
     """Whether all files of a release are wanted, whatever they are for."""
 
     def run(self, wanted: Iterable[Wanted], report: SyncReport, progress: Callable[[int, int], object]) -> None:
-        """Fetch what is ``wanted``; ``progress`` is told how many files of how many are done."""
+        """Fetch what is ``wanted``; ``progress`` is called with the numbers of files that are done and of all."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             chosen: dict[str, Link] = {}
             for found in pool.map(self._chosen_or_reason, (one for one in wanted if self._targets_of(one))):

@@ -1,4 +1,4 @@
-"""Where records go: a server directory that this process holds, or for a trial run a copy of its view."""
+"""What records are imported into: a server directory that this process holds, or for a trial run a copy of its view."""
 
 from __future__ import annotations
 

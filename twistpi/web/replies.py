@@ -188,12 +188,6 @@ def length_of(body: bytes) -> tuple[bytes, bytes]:
     return (b"Content-Length", b"%d" % len(body))
 
 
-def html_reply(markup: str) -> Reply:
-    """Return a page for people, private to the caller."""
-    body = markup.encode()
-    return Reply(200, ((b"Content-Type", HTML), length_of(body), PRIVATE, VARY_CALLER), body)
-
-
 def json_reply(value: Json, status: int = 200, *, caching: tuple[bytes, bytes] = PRIVATE) -> Reply:
     """Return a JSON response as the devpi client reads it: indented, ending with a line feed, ASCII only."""
     body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
