@@ -36,14 +36,13 @@ from twistpi.server.eviction import make_evictor
 from twistpi.server.figures import Figures
 from twistpi.server.health import ServerHealth
 from twistpi.server.process import Process
-from twistpi.server.replica import PrimaryThrottle, forward_to
+from twistpi.server.replica import PrimaryDelivery, PrimaryThrottle, forward_to
 from twistpi.server.roles import RoleBuilder
 from twistpi.server.room_watch import RoomWatch
 from twistpi.server.search_index import make_indexer
 from twistpi.server.setting_sources import configured_settings
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
-from twistpi.statistics.delivery import PrimaryDelivery
 from twistpi.statistics.service import Statistics
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers

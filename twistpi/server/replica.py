@@ -31,6 +31,8 @@ from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.process import IServerReactor, Process
 from twistpi.server.setting_kinds import NONE
 from twistpi.server.settings import Settings
+from twistpi.statistics.delivery import encode_batch
+from twistpi.statistics.download_tables import Batch
 from twistpi.web.addresses import Addresses
 from twistpi.web.forwarding.forwarder import TAKES_OVER, Forwarder
 from twistpi.web.forwarding.peers import primary_backend
@@ -44,6 +46,10 @@ _LONGEST_PAUSE: Final = 10.0
 _ATTEMPTS: Final = "/+attempts"
 _COUNTED_WITHIN: Final = 2.0
 """Seconds that a login waits for the primary to count it."""
+_DOWNLOADS: Final = "/+relay/downloads"
+_DOWNLOADS_WITHIN: Final = 30.0
+"""Seconds that the primary has to count downloads."""
+_JSON: Final = {"Content-Type": "application/json"}
 _log = Logger()
 
 
@@ -96,7 +102,7 @@ def forward_to(
             return f"This replica never reaches its primary: {NOT_ASKED}."
         return TAKES_OVER if following.is_stopped else None
 
-    # Straight, whatever proxies the environment names, and each request over a connection of its own.
+    # Directly, whatever proxies the environment names, and each request over a connection of its own.
     agent = _agent_for(address, settings, reactor, {}, connections=0)
     return Forwarder(
         primary_backend(primary.url, address.base, agent, primary),
@@ -127,15 +133,30 @@ class PrimaryThrottle:
 
     async def _report(self, message: Mapping[str, Json]) -> Mapping[str, Json]:
         """Return the answer; nothing if there is none, or one of a primary that cannot count."""
-        headers = {"Content-Type": "application/json"}
+        body = orjson.dumps(message)
         try:
-            answer = await self._primary.ask(
-                "POST", _ATTEMPTS, headers=headers, body=orjson.dumps(message), patience=_COUNTED_WITHIN
-            )
+            answer = await self._primary.ask("POST", _ATTEMPTS, headers=_JSON, body=body, patience=_COUNTED_WITHIN)
             counted = await answer.json()
         except TwistpiError:
             return {}
         return counted if answer.status == 200 and isinstance(counted, dict) else {}
+
+
+@attrs.frozen
+class PrimaryDelivery:
+    """Sends downloads that this replica counted to the primary; see ``statistics.recorder.Delivery``."""
+
+    _primary: Primary
+
+    async def send(self, batch: Batch) -> None:
+        """Return when the primary has counted ``batch``, or will never take it; raise ``TwistpiError`` when it may later."""
+        body = encode_batch(batch)
+        answer = await self._primary.ask("POST", _DOWNLOADS, headers=_JSON, body=body, patience=_DOWNLOADS_WITHIN)
+        said = await answer.read(64 * 1024)
+        if answer.status == 400:
+            _log.error("The primary does not understand downloads of this replica, which are lost: {said}", said=said.decode())
+        elif answer.status != 200:
+            raise TwistpiError(f"the primary answered {answer.status}", 502)
 
 
 @attrs.define(eq=False)
