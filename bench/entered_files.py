@@ -26,7 +26,7 @@ files = set()
 def profile(frame, event, argument):
     if event == "call" and frame.f_code.co_name != "<module>" and frame.f_code.co_filename.startswith(package):
         files.add(frame.f_code.co_filename)
-def tell(*_):
+def write(*_):
     sys.setprofile(None)
     found = sorted(files)
     files.clear()
@@ -34,7 +34,7 @@ def tell(*_):
         file.write("\\n".join(found))
     __import__("os").rename(out + ".new", out)
     sys.setprofile(profile)
-signal.signal(signal.SIGPROF, tell)
+signal.signal(signal.SIGPROF, write)
 threading.setprofile(profile)
 sys.setprofile(profile)
 from twisted.scripts.twistd import run

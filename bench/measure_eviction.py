@@ -45,7 +45,7 @@ _MOST_MILLISECONDS = 50
 
 def measure(stage: Stage) -> list[Figure]:
     """Both on server directories of their own."""
-    return [*_evicted(stage), _told(stage)]
+    return [*_evicted(stage), _eviction_figure(stage)]
 
 
 def _evicted(stage: Stage) -> Iterator[Figure]:
@@ -77,7 +77,7 @@ def _evicted(stage: Stage) -> Iterator[Figure]:
     yield Figure("memory more for that", (most - before) / MEGABYTE, "MB", target=Target("below", 50, of="value"))
 
 
-def _told(stage: Stage) -> Figure:
+def _eviction_figure(stage: Stage) -> Figure:
     serverdir = stage.folder / "usage"
     Twistpi.start(serverdir, stage.corpus.simple_url).stop()
     _fill_view(serverdir / "view.sqlite")

@@ -71,7 +71,7 @@ def _measure(stage: Stage, history: ScaleHistory) -> Sequence[Figure]:
         stage.say("pages")
         figures += _pages(stage, ours, theirs)
         stage.say("du and gc")
-        figures += [_told(history), *_collected(stage, history, ours)]
+        figures += [_history_figure(history), *_collected(stage, history, ours)]
         figures.append(_memory("resident memory after all of this", ours))
     finally:
         ours.stop()
@@ -111,7 +111,7 @@ def _pages(stage: Stage, ours: Twistpi, theirs: Twistpi) -> Sequence[Figure]:
     )
 
 
-def _told(history: ScaleHistory) -> Figure:
+def _history_figure(history: ScaleHistory) -> Figure:
     took = []
     for _ in range(_ROUNDS):
         started = time.perf_counter()

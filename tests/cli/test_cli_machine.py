@@ -17,7 +17,7 @@ from twistpi.http.routes import ProxyRules
 from twistpi.model.changes import IndexCreated
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.model.server_errors import ServerdirRefused
-from twistpi.server.node import TOLD_SETTINGS, Running, say_running
+from twistpi.server.node import RECORDED_SETTINGS, Running, record_running
 from twistpi.server.setting_sources import words_of
 
 SHA256 = "ab1" + "2cd34ef567890" + "0" * 48
@@ -35,7 +35,7 @@ def test_a_directory_that_nobody_serves(made: Path) -> None:
 
 
 def test_a_process_that_serves_and_one_that_is_gone(made: Path) -> None:
-    say_running(str(made), ["http://127.0.0.1:3141/"])
+    record_running(str(made), ["http://127.0.0.1:3141/"])
     seen = look(made)
     assert seen.running == Running(os.getpid(), ("http://127.0.0.1:3141/",))
     assert seen.descriptors is None or seen.descriptors >= 64
@@ -50,8 +50,8 @@ def test_the_settings_are_those_of_the_server_that_runs(made: Path) -> None:
         settings(made), max_upload_size=7, trusted_proxy=(ip_network("10.0.0.0/8"), ip_network("::1")), offline=True,
         outside_url="https://pkgs.example",
     )  # fmt: skip
-    assert words_of(settings(made), TOLD_SETTINGS) == {}
-    say_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, TOLD_SETTINGS))
+    assert words_of(settings(made), RECORDED_SETTINGS) == {}
+    record_running(str(made), ["http://127.0.0.1:3141/"], words_of(other, RECORDED_SETTINGS))
     seen = look_at_machine(settings(made), ProxyRules(), lambda: None, 0.0)
     assert seen.settings == attrs.evolve(other, upstream=None)
     assert seen.upstreams is None

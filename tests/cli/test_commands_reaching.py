@@ -30,7 +30,7 @@ from twistpi.model.codec import encode_content
 from twistpi.model.server_errors import ServerdirRefused
 from twistpi.server.directory import ServerDirectory, read_secret
 from twistpi.server.listening import address_of
-from twistpi.server.node import Running, read_node, read_running, say_running, say_stopped
+from twistpi.server.node import Running, read_node, read_running, record_running, record_stopped
 
 
 @attrs.define
@@ -67,11 +67,11 @@ def answering(told: Answering, unix: Path | None = None) -> Iterator[str]:
 def held(path: Path, *addresses: str) -> Iterator[None]:
     """Somebody has the directory, and says to answer at ``addresses``."""
     holder = ServerDirectory.open(str(path))
-    say_running(str(path), addresses)
+    record_running(str(path), addresses)
     try:
         yield
     finally:
-        say_stopped(str(path))
+        record_stopped(str(path))
         holder.close()
 
 
@@ -90,17 +90,17 @@ def node_id(path: Path) -> str:
 
 def test_what_is_said_of_a_running_server_is_read_back_and_taken_back(tmp_path: Path) -> None:
     assert read_running(str(tmp_path)) is None
-    say_running(str(tmp_path), ["http://127.0.0.1:1/", "unix:/run/x"])
+    record_running(str(tmp_path), ["http://127.0.0.1:1/", "unix:/run/x"])
     assert read_running(str(tmp_path)) == Running(os.getpid(), ("http://127.0.0.1:1/", "unix:/run/x"))
-    say_stopped(str(tmp_path))
+    record_stopped(str(tmp_path))
     assert os.listdir(tmp_path) == []
-    say_stopped(str(tmp_path))
+    record_stopped(str(tmp_path))
 
 
 def test_nobody_takes_back_what_another_process_said(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
     path.write_text(json.dumps({"pid": os.getpid() + 1, "addresses": []}))
-    say_stopped(str(tmp_path))
+    record_stopped(str(tmp_path))
     assert path.exists()
 
 
@@ -167,7 +167,7 @@ def test_a_server_that_just_starts_is_waited_for(made: Path) -> None:
         holder = ServerDirectory.open(str(made))
 
         def pause(seconds: float) -> None:
-            say_running(str(made), [address])
+            record_running(str(made), [address])
 
         with administer(settings(made), now, pause) as administration:
             assert administration.ask("/carol", "application/json") is not None

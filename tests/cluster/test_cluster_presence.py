@@ -77,11 +77,11 @@ def make_node(url: str, seen_by: Presence, seen: int, clock: Clock | None = None
 def test_a_node_that_lacks_entries_for_long_is_not_ready(url: str) -> None:
     clock = Clock()
     node = make_node(url, presence(url, "a" * 32, {}, clock), seen=7, clock=clock)
-    hear = node.listener.hear
-    hear(7)
+    appended = node.listener.appended
+    appended(7)
     clock.advance(60.0)
     assert [check.fine for check in node.checks()] == [True, True]
-    hear(9)
+    appended(9)
     clock.advance(29.0)
     assert all(check.fine for check in node.checks())
     clock.advance(2.0)

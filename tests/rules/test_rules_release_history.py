@@ -24,7 +24,7 @@ from twistpi.model.releases import (
     ReleaseRemoved,
     UploadedFile,
 )
-from twistpi.rules.release_history import MARKS, history_of, told_changes
+from twistpi.rules.release_history import MARKS, historical_changes, history_of
 
 DEV = "alice/dev"
 
@@ -72,7 +72,7 @@ def _entry(serial: int, *changes: Change, by: str = "bob") -> Entry:
 
 
 def _words(*entries: Entry, is_visible: Callable[[str], bool] = lambda index: True) -> list[tuple[str, str, str]]:
-    chosen = [attrs.evolve(entry, changes=(change,)) for entry in entries for _project, change in told_changes(entry)]
+    chosen = [attrs.evolve(entry, changes=(change,)) for entry in entries for _project, change in historical_changes(entry)]
     return [(event.who, event.words, event.reason) for event in history_of(Release(DEV, "demo", "1.0"), chosen, is_visible)]
 
 
@@ -136,4 +136,4 @@ def test_each_change_that_is_told_can_be_found_by_its_marks() -> None:
     for change in changes:
         line = encode_content("2026-11-22T17:00:00.123456Z", "bob", [change])
         assert any(mark in line for mark in MARKS)
-        assert list(told_changes(_entry(2, change)))
+        assert list(historical_changes(_entry(2, change)))

@@ -85,14 +85,14 @@ class Listener:
             for payload in came:
                 serial, _, node_id = payload.partition(" ")
                 if node_id != self._node_id and serial.isdecimal():
-                    self._call_in_reactor(self.hear, int(serial))
+                    self._call_in_reactor(self.appended, int(serial))
             if not came and (row := connection.execute("SELECT serial FROM twistpi_head").fetchone()) is not None:
                 # Told each time: what could not be brought a second ago is tried again.
-                self._call_in_reactor(self.hear, int(row[0]))
+                self._call_in_reactor(self.appended, int(row[0]))
 
     # In the reactor ------------------------------------------------------------------------------------------------
 
-    def hear(self, serial: int) -> None:
+    def appended(self, serial: int) -> None:
         """Have the view brought up to date if the database has ``serial``, and the view does not."""
         self.heard = max(self.heard, serial)
         if self.heard <= self._seen():
@@ -111,4 +111,4 @@ class Listener:
         if isinstance(outcome, Failure):
             _log.debug("What other nodes wrote is not here yet: {reason}", reason=outcome.getErrorMessage())
         elif self.heard > heard:
-            self.hear(self.heard)
+            self.appended(self.heard)

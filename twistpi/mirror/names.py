@@ -47,7 +47,7 @@ from twistpi.mirror.upstream import (
     STOPPING,
     StaleConfig,
     UpstreamConfig,
-    tells_its_end,
+    has_known_end,
     unusable_status,
     upstream_config,
 )
@@ -273,7 +273,7 @@ class NameLists:
         path = os.path.join(folder, "received")
         await self._receive(response, path)
         encoding = (response.header("Content-Encoding") or "").strip().lower()
-        media_type, is_whole = response.header("Content-Type") or "", tells_its_end(response)
+        media_type, is_whole = response.header("Content-Type") or "", has_known_end(response)
         received = Received(path, encoding, media_type, config.names_url, is_whole, config.is_flat)
         count, etags = await self._in_steps(make_pages(received, config.index, folder), folder)
         await self._offload(os.unlink, path)

@@ -29,8 +29,8 @@ from twistpi.mirror.upstream import (
     ACCEPT_PAGE,
     StaleConfig,
     UpstreamConfig,
+    has_known_end,
     retry_after,
-    tells_its_end,
     unusable_status,
     validators,
 )
@@ -290,7 +290,7 @@ async def read_page(client: HTTPClient, config: UpstreamConfig, project: str, ti
 
 
 async def _parse(client: HTTPClient, config: UpstreamConfig, project: str, response: Response, body: bytes) -> ProjectPage:
-    media_type, is_whole = response.header("Content-Type") or "", tells_its_end(response)
+    media_type, is_whole = response.header("Content-Type") or "", has_known_end(response)
     given = (body, media_type, response.url, project, is_whole, config.is_flat)
     try:
         page = await client.offload(parse_project_page, *given) if len(body) > _LARGE else parse_project_page(*given)

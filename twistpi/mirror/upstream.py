@@ -182,7 +182,7 @@ def retry_after(response: ResponseHead, now: float) -> float | None:
     return min(max(0.0, seconds), _LONGEST_RETRY)
 
 
-def tells_its_end(response: ResponseHead) -> bool:
+def has_known_end(response: ResponseHead) -> bool:
     """Return whether a body that breaks off is noticed: by its length, its chunks, or its compression."""
     return any(response.header(name) is not None for name in ("Content-Length", "Transfer-Encoding", "Content-Encoding"))
 

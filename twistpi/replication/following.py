@@ -143,12 +143,12 @@ class Following:
         self._waiters.append((serial, waiting))
         timer = self._clock.callLater(timeout, self._too_late, serial, timeout, waiting)
 
-        def told(result: T) -> T:
+        def stop_timer(result: T) -> T:
             if timer.active():
                 timer.cancel()
             return result
 
-        waiting.addBoth(told)
+        waiting.addBoth(stop_timer)
         return waiting
 
     def _forget(self, waiting: Deferred[None]) -> None:

@@ -129,7 +129,7 @@ class Promotion:
                 raise self._lacks_files()
             await self._hold_writes(primary, there, following)
         if missing := self._missing_files():
-            self._say(f"Not here yet: {counted(missing, 'file')}; copy from the former primary's folder +files.")
+            self._note(f"Not here yet: {counted(missing, 'file')}; copy from the former primary's folder +files.")
         _log.info("This server is promoted.")
         await self._take_over(epoch, notify=there is not None)
 
@@ -138,10 +138,10 @@ class Promotion:
         try:
             there = await primary.peer(PATIENCE)
         except (PrimaryUnreachable, StrangePrimary) as error:
-            self._say(f"The primary was not asked: {error}")
+            self._note(f"The primary was not asked: {error}")
             return None
         if there.log_id != self._fencing.facts.log_id:
-            self._say(f"The server at {primary.url} has another log, so it is not asked.")
+            self._note(f"The server at {primary.url} has another log, so it is not asked.")
             return None
         return there
 
@@ -154,7 +154,7 @@ class Promotion:
         except NotFenced as refusal:
             raise promotion_refused(f"the primary does not step back: {refusal.reason}") from None
         except (PrimaryUnreachable, StrangePrimary) as error:
-            self._say(f"The primary could not be told: {error}")
+            self._note(f"The primary could not be told: {error}")
             return
         try:
             await self._catch_up(primary, held.serial, following)
@@ -167,7 +167,7 @@ class Promotion:
         until = self._clock.seconds() + WAIT
         missing = last - self._fencing.serial
         if missing > 0:
-            self._say(f"Waiting for {counted(missing, 'entry', 'entries')} of the primary, up to serial {last}.")
+            self._note(f"Waiting for {counted(missing, 'entry', 'entries')} of the primary, up to serial {last}.")
         following.hurry()
         try:
             await following.wait_for(last, WAIT)
@@ -194,7 +194,7 @@ class Promotion:
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
             await primary.notify(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
-    def _say(self, sentence: str) -> None:
+    def _note(self, sentence: str) -> None:
         self._notes.append(sentence)
         _log.info("{sentence}", sentence=sentence)
 

@@ -210,7 +210,7 @@ class FilePolicy:
             return None
         found = max(findings, key=by_weight)
         is_enforced = self.is_enforced and self.advisories != REPORT
-        return attrs.evolve(self._refuse(ADVISORIES, *_told(project, version, found), found.since), is_enforced=is_enforced)
+        return attrs.evolve(self._refuse(ADVISORIES, *_reasons(project, version, found), found.since), is_enforced=is_enforced)
 
     def _by_age(self, project: str, file: KnownFile, now: float) -> Refusal | None:
         uploaded = file.link.upload_time
@@ -227,7 +227,7 @@ class FilePolicy:
         return self._refuse(MIN_RELEASE_AGE, reason, remedy, uploaded, until if until < _END_OF_TIME else NEVER)
 
 
-def _told(project: str, version: str, finding: Finding) -> tuple[str, str]:
+def _reasons(project: str, version: str, finding: Finding) -> tuple[str, str]:
     """Return the reason and the remedy of a refusal by ``finding``."""
     severity = f" ({finding.severity})" if finding.severity else ""
     kind = "is malware" if finding.is_malware else f"has a vulnerability{severity}"

@@ -34,7 +34,7 @@ _MINUTE: Final = "2026-11-22T17:24"
 _Told = FileYanked | FileRemoved | ReleaseRemoved | ProjectRemoved | ProjectMarked | AttachmentRemoved
 """What only the changelog tells."""
 MARKS: Final = (b'"pushed_from":"', *(b'"kind":"%b"' % kind.__name__.encode() for kind in (*_Told.__args__, IndexDeleted)))
-"""What the JSON of each change has that ``told_changes`` returns."""
+"""What the JSON of each change has that ``historical_changes`` returns."""
 
 
 @attrs.frozen
@@ -50,7 +50,7 @@ class Event:
     """Why, in the words of who did it."""
 
 
-def told_changes(entry: Entry) -> Iterator[tuple[str, Change]]:
+def historical_changes(entry: Entry) -> Iterator[tuple[str, Change]]:
     """Yield those changes of ``entry`` from which ``history_of`` is made, each with its project.
 
     A deleted index stands under no project.  What the server itself removed, such as cached files, is left out.
@@ -69,9 +69,9 @@ def history_of(
 ) -> tuple[Event, ...]:
     """Return what happened to ``release``, the newest first; what somebody did again on the same day is told once, counted.
 
-    ``entries`` have what ``told_changes`` selected of the project, in order; pushes are told whose target ``is_visible``.
+    ``entries`` have what ``historical_changes`` selected of the project, in order; pushes are told whose target ``is_visible``.
     """
-    told = _told(release, entries, is_visible)
+    told = _events(release, entries, is_visible)
     events = sorted((*told, *_logged(release)), key=lambda event: event.when, reverse=True)
     groups = groupby(events, key=lambda event: (event.when[:10], event.who, event.words, event.reason))
     return tuple(_counted(list(group)) for _key, group in islice(groups, MOST))
@@ -85,7 +85,7 @@ def _counted(group: Sequence[Event]) -> Event:
 # Of the changelog ----------------------------------------------------------------------------------------------------
 
 
-def _told(release: Release, entries: Iterable[Entry], is_visible: Callable[[str], bool]) -> Iterator[Event]:
+def _events(release: Release, entries: Iterable[Entry], is_visible: Callable[[str], bool]) -> Iterator[Event]:
     known = sorted(entries, key=lambda entry: entry.serial, reverse=True)
     deleted = ((entry.serial, change) for entry in reversed(known) for change in entry.changes)
     since = {change.index: serial for serial, change in deleted if isinstance(change, IndexDeleted)}

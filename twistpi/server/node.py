@@ -26,7 +26,7 @@ PRIMARY = "primary"
 """The role of a server whose own writer appends to the log."""
 REPLICA = "replica"
 """The role of a server that follows another one and has the log of that."""
-TOLD_SETTINGS = ("outside-url", "max-upload-size", "trusted-proxy", "disk-reserve", "offline", "secretfile", "ca-file")
+RECORDED_SETTINGS = ("outside-url", "max-upload-size", "trusted-proxy", "disk-reserve", "offline", "secretfile", "ca-file")
 """Settings that a running server tells, for ``twistpi doctor``."""
 
 RESTORE_UNDER_WAY = "restore.json"
@@ -227,10 +227,10 @@ class Running:
     addresses: tuple[str, ...]
     """Where it answers, as this machine reaches it: ``http://127.0.0.1:3141/``, ``https://[::1]:3141/``, ``unix:/run/x.sock``."""
     settings: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
-    """Those of ``TOLD_SETTINGS`` that are not at their default, as on the command line."""
+    """Those of ``RECORDED_SETTINGS`` that are not at their default, as on the command line."""
 
 
-def say_running(serverdir: str, addresses: Sequence[str], settings: Mapping[str, Sequence[str]] = NOTHING) -> None:
+def record_running(serverdir: str, addresses: Sequence[str], settings: Mapping[str, Sequence[str]] = NOTHING) -> None:
     """Write ``running.json`` for this process, the whole file at once.  Raise ``OSError``."""
     path = os.path.join(serverdir, _RUNNING)
     content = {"pid": os.getpid(), "addresses": list(addresses), "settings": dict(settings)}
@@ -239,7 +239,7 @@ def say_running(serverdir: str, addresses: Sequence[str], settings: Mapping[str,
     os.replace(f"{path}.new", path)
 
 
-def say_stopped(serverdir: str) -> None:
+def record_stopped(serverdir: str) -> None:
     """Remove ``running.json`` if this process wrote it."""
     running = read_running(serverdir)
     if running is not None and running.pid == os.getpid():

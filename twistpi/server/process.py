@@ -249,31 +249,31 @@ class Notifier:
             return
         self._told_at = seconds
         percent = 100 * done // total
-        self._say(f"EXTEND_TIMEOUT_USEC={_START_PATIENCE * 1_000_000}\nSTATUS=Building the view: {percent} %.")
+        self._send(f"EXTEND_TIMEOUT_USEC={_START_PATIENCE * 1_000_000}\nSTATUS=Building the view: {percent} %.")
         _log.info("Building the view: {percent} %, entry {done} of {total}.", percent=percent, done=done, total=total)
 
     def ready(self) -> None:
         """Tell that the service answers, and from now on, as often as is asked for, that the reactor is alive."""
-        self._say(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Answering.")
+        self._send(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Answering.")
         if self._address is not None and self._watchdog is not None and self._alive is None:
-            self._alive = LoopingCall(self._say, "WATCHDOG=1")
+            self._alive = LoopingCall(self._send, "WATCHDOG=1")
             self._alive.clock = self._clock
             self._alive.start(self._watchdog / 2)
 
     def reloading(self) -> None:
         """Tell that certificates and logs are opened again; to be followed by ``ready``."""
-        self._say(f"RELOADING=1\nMONOTONIC_USEC={int(self._monotonic() * 1e6)}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(self._monotonic() * 1e6)}")
 
     def stopping(self) -> None:
         """Tell that the service finishes what it has begun."""
-        self._say("STOPPING=1\nSTATUS=Finishing what was begun.")
+        self._send("STOPPING=1\nSTATUS=Finishing what was begun.")
 
     def stopped(self) -> None:
         """Tell nothing any more."""
         if self._alive is not None and self._alive.running:
             self._alive.stop()
 
-    def _say(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if self._address is None:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

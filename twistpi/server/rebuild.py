@@ -29,7 +29,7 @@ class Rebuild:
     """
 
     _storage: Storage
-    _told: Callable[[int, int], object] = lambda _serial, _last: None
+    _report_progress: Callable[[int, int], object] = lambda _serial, _last: None
     """Called after each transaction, perhaps in a thread, with ``Storage.folded`` and the last serial of the log."""
     _seconds: Callable[[], float] = time.monotonic
     _first: int = attrs.field(init=False)
@@ -50,14 +50,14 @@ class Rebuild:
         Blocking.  Raise as ``Storage.catch_up``.
         """
         until = self._began + patience
-        self._storage.catch_up(lambda serial: self._tell(serial) and self._seconds() < until)
+        self._storage.catch_up(lambda serial: self._note_progress(serial) and self._seconds() < until)
         return self._storage.missing == 0
 
     async def finish(self, offload: Offload) -> None:
         """Do the rest in a thread.  Raise as ``Storage.catch_up``, and ``CancelledError`` after ``stop``."""
         self._ended = Deferred()
         try:
-            await offload(self._storage.catch_up, self._tell)
+            await offload(self._storage.catch_up, self._note_progress)
         finally:
             self._ended.callback(None)
         if self._stopped:
@@ -70,8 +70,8 @@ class Rebuild:
         if self._ended is not None:
             await self._ended
 
-    def _tell(self, serial: int) -> bool:
-        self._told(serial, self._storage.changelog.last.serial)
+    def _note_progress(self, serial: int) -> bool:
+        self._report_progress(serial, self._storage.changelog.last.serial)
         return not self._stopped
 
     @property

@@ -45,7 +45,7 @@ from twistpi.server.listening import (
     reachable_at,
 )
 from twistpi.server.log_output import LogOutput, open_access_log
-from twistpi.server.node import TOLD_SETTINGS, say_running, say_stopped
+from twistpi.server.node import RECORDED_SETTINGS, record_running, record_stopped
 from twistpi.server.process import (
     ClockWatch,
     IServerReactor,
@@ -227,9 +227,9 @@ class TwistpiService(Service):
             listening = endpoint.listen(self._server.factory)
             listening.addCallbacks(self._listens, self._cannot_listen, callbackArgs=(text,), errbackArgs=(text,))
         if self._failed is not None:
-            say_stopped(self._settings.serverdir)
+            record_stopped(self._settings.serverdir)
             raise self._failed
-        self._say_where()  # with no port at all, too
+        self._record_addresses()  # with no port at all, too
         self._reactor.callWhenRunning(self._runs)
 
     def _endpoint(self, text: str) -> Endpoint:
@@ -270,7 +270,7 @@ class TwistpiService(Service):
         if self._closing is None:
             self._closing = Deferred.fromCoroutine(self._close())
         await self._closing
-        say_stopped(self._settings.serverdir)
+        record_stopped(self._settings.serverdir)
         self._notifier.stopped()
         _log.info("Stopped.")
 
@@ -292,16 +292,16 @@ class TwistpiService(Service):
         self._ports[text] = cast(Port, port)
         if not self._settings.workers:  # else ports are paused and resumed as there are workers
             self._connections.listens(port)
-        self._say_where()
+        self._record_addresses()
         # Said when all ports are open and a signal ends it in order, for programs that wait for the line.
         said = "twistpi {version} answers at {address}"
         self._reactor.callWhenRunning(_log.info, said, version=__version__, address=describe(port))
 
-    def _say_where(self) -> None:
+    def _record_addresses(self) -> None:
         """Let commands on the same machine find this server."""
         try:
             addresses = [address for port in self._ports.values() if (address := reachable_at(port))]
-            say_running(self._settings.serverdir, addresses, words_of(self._settings, TOLD_SETTINGS))
+            record_running(self._settings.serverdir, addresses, words_of(self._settings, RECORDED_SETTINGS))
         except OSError as error:
             _log.warn("Commands will not find this server: {reason}", reason=str(error))
 

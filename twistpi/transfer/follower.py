@@ -49,7 +49,7 @@ class Follower:
     """A steady clock."""
     _wait: Callable[[float], bool]
     """Waits so many seconds; returns True, at once, when the last look is due."""
-    _tell: Callable[[Look | str], object]
+    _report: Callable[[Look | str], object]
     """Called with each look, and with what keeps it from looking."""
 
     def run(self) -> Look:
@@ -68,7 +68,7 @@ class Follower:
             except BadRequest as failed:
                 self._source.memory.look_again()
                 pause = _LONGEST_REST
-                self._tell(f"{failed}; asked again in {_LONGEST_REST:.0f} seconds")
+                self._report(f"{failed}; asked again in {_LONGEST_REST:.0f} seconds")
         return self._last(last)
 
     def _last(self, last: Look) -> Look:
@@ -91,5 +91,5 @@ class Follower:
         if not report.is_complete:
             self._source.memory.look_again()
         look = Look(serial, self._seconds() - began, report)
-        self._tell(look)
+        self._report(look)
         return look

@@ -31,7 +31,7 @@ class SourceMemory:
 
     _settings: dict[str, UserRecord | IndexRecord] = attrs.field(factory=dict, init=False)
     """Users and indexes by subject, as they were when all was told."""
-    _told: dict[str, UserRecord | IndexRecord] = attrs.field(factory=dict, init=False)
+    _new_settings: dict[str, UserRecord | IndexRecord] = attrs.field(factory=dict, init=False)
     """Those that were told since."""
     _projects: dict[str, dict[str, _Project]] = attrs.field(factory=dict, init=False)
     """By index and name."""
@@ -45,7 +45,7 @@ class SourceMemory:
     def settings(self, record: _Settings) -> _Settings | None:
         """Return ``record`` with its former settings; None when it is as it was."""
         former = self._settings.get(record.subject)
-        self._told[record.subject] = record
+        self._new_settings[record.subject] = record
         if former is None:
             return record
         if not differing(record.config, former.config) and record.config.keys() == former.config.keys():
@@ -81,4 +81,4 @@ class SourceMemory:
     def all_told(self, subjects: set[str]) -> Iterator[str]:
         """Yield the users and indexes that were there before, and are not among ``subjects``, when all was told and taken."""
         yield from sorted(self._settings.keys() - subjects)
-        self._settings, self._told = self._told, {}
+        self._settings, self._new_settings = self._new_settings, {}

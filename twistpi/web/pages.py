@@ -317,10 +317,10 @@ def _with_provenance(known: KnownProject, attested: Mapping[tuple[str, str], str
 
 def _is_settled(project: KnownProject) -> bool:
     """Return whether nothing on the project's page depends on which files are here."""
-    return not project.vanished and all(not file.vanished and _tells_all(file.link) for file in project.files)
+    return not project.vanished and all(not file.vanished and _is_complete(file.link) for file in project.files)
 
 
-def _tells_all(link: Link) -> bool:
+def _is_complete(link: Link) -> bool:
     """Return whether a page will say no more of a file, or of its metadata, once they are here."""
     if link.size is None or "sha256" not in link.hashes:
         return False

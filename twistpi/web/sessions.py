@@ -82,23 +82,23 @@ class Sessions:
         """Return the cookies with which a session of ``user`` begins, whose first page shows ``message``."""
         session = self._tokens.make_session(user, self._clock.seconds(), self._entropy(12).hex())
         cookie = self._cookie(request, COOKIE, session, self._tokens.lifetime_seconds)
-        return (cookie, *self._saying(request, session, message)) if message else (cookie,)
+        return (cookie, *self._message_cookie(request, session, message)) if message else (cookie,)
 
     def end(self, request: Request) -> Cookie:
         """Return the cookie with which the browser forgets its session."""
         return self._cookie(request, COOKIE, "", 0)
 
-    def say(self, request: Request, message: str) -> tuple[Cookie, ...]:
+    def set_message(self, request: Request, message: str) -> tuple[Cookie, ...]:
         """Return the cookie with which the next page of the session shows ``message``."""
         found = self._find(request)
-        return () if found is None else self._saying(request, found[0], message)
+        return () if found is None else self._message_cookie(request, found[0], message)
 
-    def _saying(self, request: Request, session: str, message: str) -> tuple[Cookie, ...]:
+    def _message_cookie(self, request: Request, session: str, message: str) -> tuple[Cookie, ...]:
         text = self._tokens.make_message(session, message[:_LONGEST_MESSAGE])
         return (self._cookie(request, _MESSAGE_COOKIE, text, _MESSAGE_SECONDS),)
 
     def message(self, request: Request) -> str:
-        """Return what ``say`` was told; empty for nothing."""
+        """Return the message that ``set_message`` set; empty without one."""
         found, sent = self._find(request), header(request, "cookie") or ""
         text = _cookies(sent).get(_MESSAGE_COOKIE)
         return "" if found is None or text is None else self._tokens.read_message(found[0], text)

@@ -82,7 +82,7 @@ class Forms:
     def done(self, request: Request, path: str, message: str = "", headers: Headers = ()) -> Reply:
         """Return the answer to a form after which the reader goes to ``path`` below the root, where ``message`` is shown."""
         root = Frame(Principal(), outside_url(request, self._addresses)).root
-        said = self._access.authenticator.sessions.say(request, message) if message else ()
+        said = self._access.authenticator.sessions.set_message(request, message) if message else ()
         reply = redirect_reply(f"{root}{path}", _SEE_OTHER)
         kept = tuple(line for line in reply.headers if line[0] != NO_STORE[0])
         return attrs.evolve(reply, headers=(*kept, NO_STORE, *said, *headers))

@@ -16,7 +16,7 @@ from twistpi.http.body import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Entry
 from twistpi.model.server_errors import LogDamaged
-from twistpi.rules.release_history import MARKS, told_changes
+from twistpi.rules.release_history import MARKS, historical_changes
 
 _PATIENCE: Final = 1.0
 """Seconds that a page waits for the log to be read, which takes longer only once, where it is very large."""
@@ -27,7 +27,7 @@ class Events:
     """What was found for a project."""
 
     entries: Sequence[Entry] = ()
-    """What ``rules.release_history.told_changes`` selects, in order."""
+    """What ``rules.release_history.historical_changes`` selects, in order."""
     is_whole: bool = True
     """Whether the log was read from its beginning to its end."""
 
@@ -45,7 +45,7 @@ class ReleaseEvents:
 
     @_found.default
     def _nothing(self) -> RareChanges:
-        return RareChanges(self._directory, MARKS, told_changes)
+        return RareChanges(self._directory, MARKS, historical_changes)
 
     async def of(self, project: str, serial: int) -> Events:
         """Return what happened to ``project`` (normalised) up to ``serial``, which is in the view; empty without a changelog."""

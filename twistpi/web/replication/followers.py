@@ -83,7 +83,7 @@ class FeedBody:
         source = self._source
         while not self.over:
             if source.is_due(self._last_beat):
-                self._say_heartbeat()
+                self._send_heartbeat()
                 return
             until = source.seen()
             found = source.lines(self._segment, self._place, until)
@@ -95,7 +95,7 @@ class FeedBody:
                 return
             self.sent = until.serial
             if not self._quiet:
-                self._say_heartbeat()
+                self._send_heartbeat()
                 return
             self._waiting = source.wait()
             try:
@@ -123,7 +123,7 @@ class FeedBody:
             raise OSError("the segment is shorter than it was")
         self._place += size
 
-    def _say_heartbeat(self) -> None:
+    def _send_heartbeat(self) -> None:
         self._beat = self._source.heartbeat()
         self._last_beat = self._source.seconds()
         self._quiet = True
