@@ -1,4 +1,4 @@
-"""Archives as they should be and as nobody should make them."""
+"""Archives for tests: valid ones, broken ones and hostile ones."""
 
 from __future__ import annotations
 

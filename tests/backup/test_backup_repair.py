@@ -1,4 +1,4 @@
-"""``twistpi check --repair``: what is missing or damaged is had again, and what cannot be is named."""
+"""``twistpi check --repair``: missing and damaged files are fetched again, and those that cannot be are named."""
 
 from __future__ import annotations
 

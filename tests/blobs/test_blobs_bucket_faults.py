@@ -1,4 +1,4 @@
-"""A bucket behind a connection that cannot be relied upon: what is acknowledged is there, and what is read is right."""
+"""A bucket behind an unreliable connection: what is acknowledged is stored, and what is read is right."""
 
 from __future__ import annotations
 

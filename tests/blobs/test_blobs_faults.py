@@ -1,4 +1,4 @@
-"""Law 2 under bad luck: full disks, failing syncs, and a process that dies before any of its system calls."""
+"""Law 2 when things fail: full disks, failing syncs, and a process that dies before any of its system calls."""
 
 from __future__ import annotations
 

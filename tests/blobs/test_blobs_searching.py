@@ -1,4 +1,4 @@
-"""Files that lie about become blobs when their bytes are right, and are left alone otherwise."""
+"""Files found in a folder become blobs if their bytes are right, and are left alone otherwise."""
 
 from __future__ import annotations
 

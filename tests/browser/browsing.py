@@ -1,4 +1,4 @@
-"""Somebody with a browser: what they do, what they see, and what the browser complains of."""
+"""A visitor with a browser: what they do, what they see, and what the browser reports as an error."""
 
 from __future__ import annotations
 

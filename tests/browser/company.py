@@ -1,4 +1,4 @@
-"""What the server of the browser tests holds: the packages of a small company, and of the upstream that it mirrors.
+"""What the server of the browser tests has: packages of a small company, and of the upstream that it mirrors.
 
 The company surveys coasts.  Names, texts and versions are such as people really have, so that the pages show what they are for.
 """

@@ -1,4 +1,4 @@
-"""Commands run by a process that may not pass over the modes of files: ``python -m tests.cli.deprived PATH``.
+"""Runs commands in a process without root's privilege to ignore file modes: ``python -m tests.cli.deprived PATH``.
 
 Prints, as a JSON object, exit status and output of each command on the server directory PATH.
 """

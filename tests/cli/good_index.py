@@ -1,4 +1,4 @@
-"""An index that does everything right, in memory: questions go in, exchanges come out."""
+"""An index in memory that meets every requirement: it answers queries with exchanges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands for the beginning, passwords and API tokens, on a server directory that no server has."""
+"""The commands for a new server directory, passwords and API tokens, while no server runs."""
 
 from __future__ import annotations
 

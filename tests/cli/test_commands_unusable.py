@@ -1,4 +1,4 @@
-"""Every command on a server directory that cannot be used says why in one sentence, without a traceback."""
+"""Every command says in one sentence why a server directory cannot be used, without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: one node at a time, until it is done or dead."""
+"""Leases: held by one node at a time, until it ends them or dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What everybody who keeps blobs does.  A test class inherits ``BlobsContract`` and gives the fixture ``blobs``."""
+"""What every implementation of ``IBlobs`` does.  A test class inherits ``BlobsContract`` and gives the fixture ``blobs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What breaks the nodes of a cluster, their database and their bucket, one thing at a time, and mends it again."""
+"""Breaks the nodes of a cluster, their database and their bucket, one at a time, and repairs them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A primary and its replica killed in turn under load, between them a connection that breaks; healed, both must be the same.
+"""A primary and its replica, killed in turn under load over a connection that breaks; in the end both must be the same.
 
 ``test_crash_replication.py`` runs it for a short while, ``make soak`` for ten minutes.
 """

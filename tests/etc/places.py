@@ -1,4 +1,4 @@
-"""Servers for which files are written, with names that are hard to write."""
+"""Servers with names that are hard to quote, for which files are written."""
 
 from __future__ import annotations
 

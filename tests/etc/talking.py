@@ -1,4 +1,4 @@
-"""Questions over HTTP, each as it stands: nothing is followed, decoded or remembered."""
+"""HTTP requests sent as they are: no redirect is followed, nothing is decoded or remembered."""
 
 from __future__ import annotations
 

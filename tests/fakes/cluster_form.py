@@ -1,4 +1,4 @@
-"""Live servers in the form that was asked for: a directory, or with ``pytest --cluster`` a node of a cluster of its own."""
+"""Live servers with a directory, or with ``pytest --cluster`` each as a node of a cluster of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that ends without a word before it changes a directory, after so many changes: as if it were killed there."""
+"""A process that exits without cleaning up before its nth change of a directory, as if it were killed there."""
 
 from __future__ import annotations
 

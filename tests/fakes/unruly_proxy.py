@@ -1,4 +1,4 @@
-"""A connection that cannot be relied upon: a TCP proxy on loopback that cuts, stalls, falsifies, slows down, answers and refuses.
+"""An unreliable connection: a TCP proxy on loopback that cuts, stalls, falsifies, slows down, answers and refuses.
 
     with UnrulyProxy(server.url) as proxy:
         proxy.will(Cut(asked=b"GET /+blob/", behind=b"\\r\\n\\r\\n", after=1000))

@@ -1,4 +1,4 @@
-"""Eviction in a running server: in few entries, of the right files, while pages stay and readers read on."""
+"""Eviction in a running server: few entries, the right files, and neither pages nor downloads are disturbed."""
 
 from __future__ import annotations
 

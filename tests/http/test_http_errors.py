@@ -1,4 +1,4 @@
-"""Why a request came to nothing is said in words."""
+"""The reason why a request failed is a sentence."""
 
 from __future__ import annotations
 

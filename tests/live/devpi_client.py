@@ -1,4 +1,4 @@
-"""The real devpi client, at home nowhere but in a folder of the test."""
+"""The real devpi client, with its home in a folder of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that run in clean surroundings, to whatever end they come."""
+"""Runs programs in clean surroundings, whatever their exit status."""
 
 from __future__ import annotations
 

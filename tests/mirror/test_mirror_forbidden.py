@@ -1,4 +1,4 @@
-"""Where users cannot make the server look, however they spell it."""
+"""Addresses that users cannot make the server ask, however they are spelled."""
 
 from __future__ import annotations
 

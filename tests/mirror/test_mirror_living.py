@@ -1,4 +1,4 @@
-"""Mirrors while they are set up differently, deleted and made anew: what is on its way never ends where it does not belong."""
+"""Mirrors that are reconfigured, deleted and made anew: a fetch under way never ends in an index it was not for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is done to a mirror while its upstreams are asked: nobody waits for ever, nothing ends where it does not belong."""
+"""Whatever is done to a mirror during fetches: no request waits for ever, and no fetch ends in a wrong index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lets somebody in is found in any text."""
+"""Secrets are found in any text."""
 
 from __future__ import annotations
 

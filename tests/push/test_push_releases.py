@@ -1,4 +1,4 @@
-"""Releases on their way to other servers: what is sent, what is told, and what becomes of all kinds of failures."""
+"""Pushing releases to other servers: what is sent, what is reported, and how each kind of failure ends."""
 
 from __future__ import annotations
 

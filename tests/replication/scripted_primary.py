@@ -1,4 +1,4 @@
-"""A primary in memory that does what it is told to do wrong; and a replica of it with a real log, view and writer."""
+"""A primary in memory that makes the mistakes a test asks for, and a replica with a real log, view and writer."""
 
 from __future__ import annotations
 

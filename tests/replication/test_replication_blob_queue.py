@@ -1,4 +1,4 @@
-"""When the queue of a replica's files asks, waits and asks again, in a world where time passes when a test says so."""
+"""When a replica's queue of files asks, waits and asks again, on a clock that the test moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a replica: brought before anybody asks, or when somebody does; never wrong, whatever happens on the way."""
+"""The files of a replica: fetched in advance or on demand, and never with wrong bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a primary through everything that can go wrong between the two."""
+"""Following a primary through every failure between the two."""
 
 from __future__ import annotations
 

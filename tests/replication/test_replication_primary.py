@@ -1,4 +1,4 @@
-"""Asking a primary: what is signed, what is asked again, what is told when it is gone or strange."""
+"""Requests to a primary: what is signed, what is repeated, and what is said when it is gone or does not answer as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion a running replica: with the primary at hand nothing is lost, without it nobody waits."""
+"""Promotion of a running replica: while the primary can be reached nothing is lost, without it nobody waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that follow each other in one process: real sites on loopback, real views and blobs; lines are handed on by the test.
+"""Servers that follow each other in one process: real sites on loopback, real views and blobs; the test passes lines on.
 
 A ``Server`` without a parent is a primary with a mirror of a fake upstream; one with a parent is a replica of it, which may have
 replicas in turn.  What the log has comes over at once, or when a test says so; everything else goes over the wire.

@@ -1,4 +1,4 @@
-"""A bucket that stumbles: what helps is tried again, what does not is said at once, and how to mend it."""
+"""A bucket that fails: what may help is tried again; what cannot is reported at once, with what to do."""
 
 from __future__ import annotations
 

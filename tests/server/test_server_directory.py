@@ -1,4 +1,4 @@
-"""The server directory: born whole, used by one process, refused where it is not ours."""
+"""The server directory: made whole or not at all, used by one process, and refused where it is not one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints: room for many who come at once, certificates that are read again."""
+"""Endpoints: many connections at once, and certificates that are read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica: its server directory, how it arrives, and what it forwards to its primary."""
+"""A replica: its server directory, its first sync, and what it forwards to its primary."""
 
 from __future__ import annotations
 

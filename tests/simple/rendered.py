@@ -1,4 +1,4 @@
-"""A file, a project and a page to render, and the eyes to see the result with."""
+"""A file, a project and a page to render, and how tests read the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is at hand of projects that were folded a moment ago: the same as what the rows say, or nothing."""
+"""What is in memory of the projects that were folded last: the same as in the rows, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to the view."""
+"""Queries of the view."""
 
 from __future__ import annotations
 

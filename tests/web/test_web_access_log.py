@@ -1,4 +1,4 @@
-"""The access log, and what requests are called."""
+"""The access log, and request ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose word about addresses counts: outside URLs, client addresses, and what is local."""
+"""Whose statements about addresses are trusted: outside URLs, client addresses, and what is local."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast way gives byte for byte the answers of the ordinary one, and only where it may."""
+"""The fast path answers byte for byte as the ordinary one, and only where it may."""
 
 from __future__ import annotations
 

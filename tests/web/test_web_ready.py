@@ -1,4 +1,4 @@
-"""What the fast way is made of: what it understands, where the bytes of pages lie, and heads that go out at once."""
+"""The parts of the fast path: what it parses, where the bytes of pages are kept, and heads that are sent at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request's first lines must say, on both paths, and how a request ends."""
+"""Which request heads are valid, on both paths, and how a request ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is changed in whatever order: every way to an answer gives the same one, and nobody sees what is closed to them."""
+"""After any changes in any order every path gives the same answer, and nobody sees what is closed to them."""
 
 from __future__ import annotations
 

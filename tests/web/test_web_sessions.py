@@ -1,4 +1,4 @@
-"""Sessions of browsers: what their cookie is good for, how it is written, and when it is worth nothing any more."""
+"""Sessions of browsers: what their cookie allows, how it is written, and when it ends."""
 
 from __future__ import annotations
 

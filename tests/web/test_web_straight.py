@@ -1,4 +1,4 @@
-"""What a web server in front is told about a file that it could send itself."""
+"""``/+straight``: what a web server in front is told about a file that it could send itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People who ask a small server for something, each over a connection of their own."""
+"""Users who send requests to a small server, each over a connection of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker has to say, and what becomes of it in the first process."""
+"""What a worker reports to the first process, and what that does with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets that several processes accept from: nobody takes more than his share while others are there."""
+"""Sockets from which several processes accept: none takes more than its share."""
 
 from __future__ import annotations
 

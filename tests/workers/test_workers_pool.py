@@ -1,4 +1,4 @@
-"""The care for workers: started again with growing pauses, ended together, and stood in for while there are none."""
+"""The pool of workers: restarted with growing pauses, stopped together; without any, the first process answers."""
 
 from __future__ import annotations
 

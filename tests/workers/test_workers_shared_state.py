@@ -1,4 +1,4 @@
-"""The memory that processes share: nothing that is announced is missed, and who comes too late knows it."""
+"""The memory that processes share: no announcement is missed, and a reader that is too late notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that hands requests on to another, both on this machine; and a server that says whatever a test wants."""
+"""A server that forwards requests to another on this machine, and a server whose answers a test chooses."""
 
 from __future__ import annotations
 

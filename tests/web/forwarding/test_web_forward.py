@@ -1,4 +1,4 @@
-"""Requests that are handed on: to a real server that believes, and to one that does whatever a test wants."""
+"""Forwarded requests: to a real server that trusts the sender, and to one whose answers a test chooses."""
 
 from __future__ import annotations
 

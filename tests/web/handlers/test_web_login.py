@@ -1,4 +1,4 @@
-"""Passwords for tokens, tokens for answers, and whether a proxy may show something."""
+"""Login: passwords are exchanged for tokens, tokens are accepted, and front ends ask whether access is allowed."""
 
 from __future__ import annotations
 
