@@ -6,7 +6,7 @@ Nothing is taken from a feed that fails or looks broken: the known advisories st
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -155,13 +155,13 @@ class AdvisoryRefresh:
         if not self._is_stopped and (self._planned is None or not self._planned.active()):
             self._planned = self._clock.callLater(seconds, self._due)
 
-    def _begin(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+    def _begin(self, work: Coroutine[Deferred[object], object, None]) -> None:
         self.runs += 1
         running = self._running = Deferred.fromCoroutine(self._run(work))
         if running.called:
             self._running = None
 
-    async def _run(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+    async def _run(self, work: Coroutine[Deferred[object], object, None]) -> None:
         try:
             await self._attempt(work)
             await self._offload(self.state.save, self._state_path)
@@ -173,7 +173,7 @@ class AdvisoryRefresh:
             self._running = None
             self._plan()
 
-    async def _attempt(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+    async def _attempt(self, work: Coroutine[Deferred[object], object, None]) -> None:
         try:
             await work
             self.state.failure = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -187,5 +187,5 @@ class CachedBucket:
             self.local.keep(incoming, address, sha256)
         return True
 
-    def _wait(self, work: Callable[[], Coroutine[Deferred[Any], Any, _Result]]) -> _Result:
+    def _wait(self, work: Callable[[], Coroutine[Deferred[object], object, _Result]]) -> _Result:
         return wait_for(self._reactor, work)

@@ -1,1 +1,1 @@
-"""The side of a follower: how a replica learns what its primary knows, and keeps what it has."""
+"""Followers: how a replica gets the log and the files of its primary, and how it becomes the primary."""

@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 _call = cast(Callable[[IReactorFromThreads, Callable[[], Deferred[None]]], object], blockingCallFromThread)
 
 
-def wait_for(reactor: IReactorFromThreads, work: Callable[[], Coroutine[Deferred[Any], Any, _Result]]) -> _Result:
+def wait_for(reactor: IReactorFromThreads, work: Callable[[], Coroutine[Deferred[object], object, _Result]]) -> _Result:
     """Run ``work`` in the reactor's thread, and return its result in this one.  The reactor has to run."""
     results: list[_Result] = []
 
@@ -80,7 +80,7 @@ class BlockingBucket:
             is_last = page.is_last or not page.objects
             after = page.objects[-1].key if page.objects else ""
 
-    def _wait(self, work: Callable[[], Coroutine[Deferred[Any], Any, _Result]]) -> _Result:
+    def _wait(self, work: Callable[[], Coroutine[Deferred[object], object, _Result]]) -> _Result:
         return wait_for(self._reactor, work)
 
     async def _in_threads(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

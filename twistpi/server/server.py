@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -157,7 +156,7 @@ class Server:
         waiting = Waiting(lambda: default_headers.at(clock.seconds()), sentence, lambda: {**common, **facts()}, retry_after)
         self.factory.site = WaitingSite(waiting)
 
-    def _prepare(self, prepare: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+    def _prepare(self, prepare: Callable[[], Coroutine[Deferred[object], object, None]]) -> None:
         """Run ``prepare``, which ends with an answering server, once the reactor runs: what goes wrong before ends the start."""
 
         def begin() -> None:
@@ -165,7 +164,7 @@ class Server:
 
         self._process.reactor.callWhenRunning(begin)
 
-    async def _run(self, preparing: Coroutine[Deferred[Any], Any, None]) -> None:
+    async def _run(self, preparing: Coroutine[Deferred[object], object, None]) -> None:
         try:
             await preparing
         except CancelledError:  # the server stops

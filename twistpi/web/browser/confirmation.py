@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 from twisted.web.server import Request
@@ -37,7 +36,7 @@ class Question:
     """Returns the path below the root of the page for afterwards, for the one who asked; None: ``back``."""
     template: str = "confirm.html"
     """Extends ``confirm.html`` where more than a button is needed."""
-    values: Mapping[str, Any] = NOTHING
+    values: Mapping[str, object] = NOTHING
     """What the template needs beside."""
     force: str = ""
     """Why a box has to be ticked first; empty if none."""
