@@ -144,6 +144,16 @@ def test_each_newer_version_is_told_with_the_rule_that_keeps_it_away(family: Pat
     assert json.loads(run(family, "explain", "--json", "carol/top", "nine", "3.5").output)["would-install"] == "3.5"
 
 
+def test_that_nothing_known_meets_a_requirement_is_told(family: Path) -> None:
+    told = run(family, "explain", "root/pypi", "many==99").output.splitlines()
+    assert told[1] == "many==99 installs nothing: no version that is known here meets it."
+
+
+def test_a_project_of_which_no_file_is_offered_is_not_called_unknown(family: Path) -> None:
+    write(family, IndexModified("root/pypi", {"deny": ["many"]}))
+    assert run(family, "explain", "root/pypi", "many").output.startswith("root/pypi: no index offers a file of many\n")
+
+
 def test_what_an_allow_list_does_not_name_is_not_asked_for_and_that_is_told(family: Path) -> None:
     write(family, IndexModified("root/pypi", {"allow": ["other"]}))
     told = run(family, "explain", "root/pypi", "many", "--fetch").output

@@ -62,6 +62,13 @@ def test_a_wrong_or_empty_list_changes_nothing(made: Path, tmp_path: Path, conte
     assert "allow" not in config_of(made)
 
 
+def test_an_empty_value_does_not_open_the_gate(made: Path) -> None:
+    run(made, "policy", "set", MIRROR, "allow", "numpy")
+    done = run(made, "policy", "set", MIRROR, "allow", "")
+    assert (done.exit_code, "Remove the rule with --unset" in done.output) == (1, True), done.output
+    assert config_of(made)["allow"] == ["numpy"]
+
+
 def test_a_list_that_cannot_be_fetched_changes_nothing(made: Path) -> None:
     done = run(made, "policy", "set", MIRROR, "allow", "--from", "http://127.0.0.1:9/list")
     assert (done.exit_code, "cannot be fetched" in done.output) == (1, True), done.output

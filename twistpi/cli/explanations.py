@@ -180,7 +180,7 @@ def explanation_lines(question: Question, explanation: Explanation, choice: Choi
     """Yield the explanation for people."""
     subject = explanation.project if explanation.version is None else f"{explanation.project} {explanation.version}"
     yield f"{question.index}: {_outcome(subject, explanation)}"
-    yield from _choice_lines(question, choice)
+    yield from _choice_lines(question, choice, explanation.fates)
     yield f"Mirrors: {_ruling_text(explanation.ruling, explanation)}."
     for owner, base in explanation.missing_bases:
         yield f"Note: {owner} names the base {base}, which does not exist."
@@ -194,16 +194,17 @@ def explanation_lines(question: Question, explanation: Explanation, choice: Choi
         yield from _file_lines(newest_first(fate, explanation.project), everything=explanation.version is not None)
 
 
-def _choice_lines(question: Question, choice: Choice) -> Iterator[str]:
+def _choice_lines(question: Question, choice: Choice, fates: Sequence[IndexFate]) -> Iterator[str]:
     """Yield what would be installed, and why nothing newer; nothing where nothing is known."""
-    if choice.version is None and not choice.passed_over:
+    if not choice.passed_over and choice.version is None and not any(fate.files for fate in fates):
         return
     target = question.target
     where = "" if target is None else f" for Python {target.python} on {target.platform}"
     wanted = question.requirement if question.version is None else f"{question.requirement.name}=={question.version}"
     files = ", ".join(f"{filename} of {owner}" for owner, filename in choice.files[:_NAMED])
     more = f" and {len(choice.files) - _NAMED} more" if len(choice.files) > _NAMED else ""
-    yield f"{wanted}{where} installs {choice.version or 'nothing'}{f' ({files}{more})' if files else ''}."
+    unmet = "" if choice.version or choice.passed_over else ": no version that is known here meets it"
+    yield f"{wanted}{where} installs {choice.version or 'nothing'}{f' ({files}{more})' if files else ''}{unmet}."
     for one in choice.passed_over[:_MOST_FILES]:
         yield f"  not {one.version}: {one.reason}{_ending(one.refusal)}"
     if len(choice.passed_over) > _MOST_FILES:
@@ -223,7 +224,8 @@ def _outcome(subject: str, explanation: Explanation) -> str:
         return f"{subject} comes from {' and '.join(explanation.answering)}"
     if any(fate.verdict is Verdict.FAILED for fate in explanation.fates):
         return f"it cannot be told now whether {subject} exists"
-    return f"no index has {subject}"
+    is_here = any(fate.verdict is Verdict.EMPTY for fate in explanation.fates)
+    return f"no index offers a file of {subject}" if is_here else f"no index has {subject}"
 
 
 def _ruling_text(ruling: Ruling, explanation: Explanation) -> str:

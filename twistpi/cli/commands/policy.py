@@ -90,8 +90,8 @@ def set_(settings: Settings, source: str | None, unset: bool, index: str, rule: 
     if [value is not None, source is not None, unset].count(True) != 1:
         raise click.UsageError("give a VALUE, or --from FILE|URL, or --unset")
     text = value if source is None else _read(source)
-    if source is not None and not [line for line in (text or "").splitlines() if line.partition("#")[0].strip()]:
-        raise BadRequest(f"There is nothing in {source}. Remove the rule with --unset, if that is meant.")
+    if text is not None and not [line for line in text.splitlines() if line.partition("#")[0].strip()]:
+        raise BadRequest(f"There is nothing in {source or 'VALUE'}. Remove the rule with --unset, if that is meant.")
     with administer(settings, now) as administration:
         name = _index(administration, index).name
         administration.modify_index(name, [f"{rule}-="] if unset else {rule: text})
