@@ -67,6 +67,7 @@ def test_a_piece_that_is_no_json_is_refused_before_the_rest_is_read() -> None:
         "<A HREF='Zope.Interface/'> Zope_Interface\n</A>",
         "<a href=' /simple/zope-interface/\n'>zope.interface</a>",
         "<a class=x href=zope-interface>zope-interface</a>",
+        '<a href="zope-interface/index.html">zope.interface</a>',
         '<a href="https://cdn.upstream.example/simple/zope-interface/" rel="x">zope-interface/</a>',
     ],
 )

@@ -223,7 +223,10 @@ def _name_of_anchor(attributes: str, name: str) -> str | None:
     if normalized is None or attributes.endswith((f'/{normalized}/"', f'"{normalized}/"', f'/{name}/"')):
         return normalized
     href = _HREF.search(attributes)
-    return normalized if href and _normalized(href[1].rstrip("/").rpartition("/")[2]) == normalized else None
+    if href is None:
+        return None
+    folder = href[1].removesuffix("/index.html").rstrip("/")  # generators of static files name the page in it
+    return normalized if _normalized(folder.rpartition("/")[2]) == normalized else None
 
 
 def _project_of_anchor(attributes: str) -> str | None:
