@@ -15,7 +15,7 @@ PYTHON ?= python3
 WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 AGAIN = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 LOCK := requirements-dev.lock
 # What tests/browser needs, and what of it is not here.

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.fakes.s3_server import S3Server, start_s3_server
-
-_TOGETHER: Final = "tests/browser/"
-"""The folder whose tests run in one process, because each process would start a browser and fill a server of its own."""
 
 # The tests start several hundred programs: without compiled modules each would spend a second more to compile twistpi.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -29,14 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let live tests run over another form of the server, by hand: ``pytest --cluster tests/live tests/docs``."""
     text = "start the servers of live tests as nodes of a cluster; those that are about a server directory then fail"
     parser.addoption("--cluster", action="store_true", help=text)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests of a file run in one process, in their order (``--dist loadgroup``)."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(_TOGETHER if file.startswith(_TOGETHER) else file))
 
 
 @pytest.fixture(scope="session")

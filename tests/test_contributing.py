@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PREPARED = ("-o", "programs", "-o", ".venv/installed-to-test")
+"""Arguments of make: all programs are there."""
 LOCK = [line for line in (ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
 
@@ -52,19 +54,28 @@ def test_hooks_before_a_commit_and_a_push_are_targets_of_the_makefile() -> None:
 
 
 def test_without_a_browser_the_tests_end_by_saying_what_was_left_out() -> None:
-    prepared = ("-o", "programs", "-o", ".venv/installed-to-test")
-    command = ["make", "-s", *prepared, "check-behaviour", "PYTEST=echo", "BROWSING=no-such-browser"]
+    command = ["make", "-s", *PREPARED, "check-behaviour", "PYTEST=echo", "BROWSING=no-such-browser"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[0] == "--ignore=tests/browser"
     assert told.endswith("Left out: tests/browser, which need no-such-browser. As root: apt-get install no-such-browser\n")
+
+
+def test_the_tests_of_a_file_run_in_one_process() -> None:
+    """They share servers and databases, which each further process would start for itself."""
+    files = ("tests/auth/test_auth_secret_file.py", "tests/changelog/test_changelog_places.py")
+    arguments = f"PYTEST_ARGUMENTS=-vv {' '.join(files)}"
+    command = ["make", "-s", *PREPARED, "check-behaviour", "BROWSING=", "AGAIN=false", arguments]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    runs = re.findall(r"^\[(gw\d)\] .+ PASSED ([\w/.]+)::", told, re.MULTILINE)
+    assert len(runs) > 20, told
+    assert sorted(file for _process, file in set(runs)) == sorted(files)
 
 
 @pytest.mark.parametrize(
     ("first", "again", "status"), [("true", "false", 0), ("exit 1", "true", 0), ("exit 1", "false", 2), ("exit 2", "true", 2)]
 )
 def test_only_failed_tests_are_run_again_and_count_then(first: str, again: str, status: int) -> None:
-    prepared = ("-o", "programs", "-o", ".venv/installed-to-test")
-    command = ["make", "-s", *prepared, "check-behaviour", f"PYTEST=sh -c '{first}'", f"AGAIN={again}"]
+    command = ["make", "-s", *PREPARED, "check-behaviour", f"PYTEST=sh -c '{first}'", f"AGAIN={again}"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == status, ended
     assert ("Running what failed again" in ended.stdout) == (first == "exit 1")
