@@ -17,6 +17,7 @@ from twistpi.rules.index_config import normalised
 from twistpi.rules.inheritance import inheritance_of
 from twistpi.rules.offered_files import apply_policies, policies_for, refusal_of
 from twistpi.rules.osv import Advisory, Range
+from twistpi.rules.policy_keys import age, age_text
 from twistpi.rules.requirements import Requirement, split_requirements
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
@@ -250,6 +251,7 @@ def test_an_age_may_be_written_in_units(text: Any, stored: int) -> None:
         {"deny": "a=1"},
         {"deny": 3},
         {"quarantined": "*"},
+        {"quarantined": "hello == 1.0 looks odd"},
         {"allow_platforms": "linux/x"},
         {"policy_mode": "off"},
         {"advisories": "block-severity=grave"},
@@ -270,6 +272,11 @@ def test_a_list_may_come_as_lines_with_comments() -> None:
 def test_a_requirement_is_what_its_text_says(name: str, versions: str) -> None:
     requirement = Requirement.parse(name + versions)
     assert Requirement.parse(str(requirement)) == requirement
+
+
+@given(st.integers(0, 10 * 365 * 86400))
+def test_an_age_is_what_its_text_says(seconds: int) -> None:
+    assert age("min_release_age", age_text(seconds)) == seconds
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(604800, "7 days"), (86400, "1 day"), (5400, "90 minutes"), (61, "61 seconds")])

@@ -18,6 +18,8 @@ _MOST: Final = 100_000
 _AGE: Final = re.compile(r"\s*(\d{1,9})\s*([smhdw]?)\s*\Z")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_AGE: Final = 10 * 365 * 86400
+_SPECIFIER: Final = re.compile(r"\s*[=<>!~]==?\s*v?\d")
+"""What begins a reason only where blanks tear a requirement apart."""
 _TAG: Final = re.compile(r"[A-Za-z0-9_.]{1,100}\Z")
 _T = TypeVar("_T")
 
@@ -31,6 +33,12 @@ def age(key: str, value: Json) -> int:
     return seconds
 
 
+def age_text(seconds: int) -> str:
+    """Return a text that ``age`` reads as ``seconds``: ``7d``, ``36h``."""
+    unit = next((unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0), "s")
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
 def requirements(key: str, value: Json) -> list[str]:
     """Accept projects with version specifiers, in a list, or in a text between commas or line ends."""
     return [str(requirement) for requirement in _each(key, value, Requirement.parse)]
@@ -41,6 +49,8 @@ def quarantined(key: str, value: Json) -> list[str]:
 
     def parse(text: str) -> str:
         requirement, _, reason = text.strip().partition(" ")
+        if _SPECIFIER.match(reason):  # all versions would be quarantined, with a strange reason
+            raise ValueError(f"{text!r}: write the versions without blanks, as in hello==2.0")
         return quarantine_text(Requirement.parse(requirement), reason)
 
     return _each(key, value.splitlines() if isinstance(value, str) else value, parse)

@@ -258,6 +258,12 @@ def test_a_form_undoes_nothing_that_was_changed_meanwhile_and_keeps_what_it_does
     assert index.config["mirror_url"] == "https://me:secret@upstream.example/simple/"
 
 
+def test_an_age_is_shown_as_people_write_it(worlds: Worlds, browser: Browser) -> None:
+    worlds.pages.commit(IndexModified(MIRROR, {"min_release_age": 7 * 86400}))
+    browser.open("/alice/mirror/+settings")
+    assert browser.form("/+settings").fields["min_release_age"] == "7d"
+
+
 def test_every_key_of_the_api_has_a_field() -> None:
     assert set(HELP) == {name for keys in KEYS.values() for name in keys}
 

@@ -12,7 +12,9 @@ from twistpi.model.errors import BadRequest
 from twistpi.model.records import Json
 from twistpi.model.urls import without_credentials
 from twistpi.rules.advisories import SETTINGS
+from twistpi.rules.file_policy import MIN_RELEASE_AGE
 from twistpi.rules.index_config import KEYS, Key
+from twistpi.rules.policy_keys import age_text
 from twistpi.rules.upload_checks import UPLOAD_CHECKS
 
 YES_NO: Final = ("yes", "no")
@@ -198,4 +200,6 @@ def _shown(key: Key, config: Mapping[str, Json]) -> str:
         return YES_NO[0] if value else YES_NO[1]
     if isinstance(value, list | tuple):
         return ("\n" if HELP[key.name].is_long else ", ").join(map(str, value))
+    if key.name == MIN_RELEASE_AGE and isinstance(value, int):
+        return age_text(value)
     return without_credentials(str(value)) if key.name == _URL else str(value)
