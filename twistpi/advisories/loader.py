@@ -65,7 +65,7 @@ class AdvisoryLoader:
             self._follow()
 
     def stop(self) -> Deferred[None] | None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         if self._running is not None:
@@ -74,7 +74,7 @@ class AdvisoryLoader:
 
     @property
     def is_running(self) -> bool:
-        """Whether a set is being loaded, or listeners are still to be told of it."""
+        """Whether a set is being loaded, or listeners are still to be called."""
         return self._running is not None
 
     def changed(self, _serial: int, _changes: Sequence[Change]) -> None:

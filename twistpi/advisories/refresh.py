@@ -61,7 +61,7 @@ class AdvisoryRefresh:
     _leads: Callable[[], bool] = attrs.field(default=lambda: True, kw_only=True)
     """Whether it is up to this server; of the nodes of a cluster, one reads the feed."""
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
-    """Told when a sync failed, after which the server has to stop (law 10)."""
+    """Called when a sync failed, after which the server has to stop (law 10)."""
     state: FeedState = attrs.field(factory=FeedState, init=False)
     _retry_at: float = attrs.field(default=0.0, init=False)
     """Unix seconds before which a feed that failed is not read as a whole again."""
@@ -78,7 +78,7 @@ class AdvisoryRefresh:
         self._planned = self._clock.callLater(_FIRST, self._due)
 
     def stop(self) -> Deferred[None] | None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         self._is_stopped = True
         if self._planned is not None and self._planned.active():
             self._planned.cancel()

@@ -59,7 +59,7 @@ class Advisories:
                 service.start()
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         for service in (self.refresh, self.loader):
             stopped = None if service is None else service.stop()
             if isinstance(stopped, Deferred):

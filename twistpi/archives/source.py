@@ -226,7 +226,7 @@ class Links:
             raise self.source.refusal("it has too many links")
 
     def finish(self) -> None:
-        """Raise ``InvalidDistribution`` for links below or to symbolic ones: where those lead cannot be told from their names."""
+        """Raise ``InvalidDistribution`` for links below or to symbolic ones: their names do not say where those lead."""
         for path in (*self.symbolic, *self.beside):
             longest = len(path) + (path in self.beside)
             if any(path[:length] in self.symbolic for length in range(1, longest)):

@@ -189,7 +189,7 @@ def _read_extension(source: Source, content: bytes, *, for_all: bool) -> Mapping
 
 
 def _size_of(source: Source, header: _Header, told: str | None) -> int:
-    """Return the size of a member in bytes; an extended header tells it when it is too large for the header."""
+    """Return the size of a member in bytes; an extended header has it if it is too large for the header."""
     if told is None:
         return header.size
     if not (told.isascii() and told.isdigit() and len(told) < 20):

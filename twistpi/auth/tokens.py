@@ -77,7 +77,7 @@ class LoginTokens:
         return LoginClaim(user, tuple(groups), digest) if self._is_in_time(made, now) else None
 
     def make_session(self, user: User, now: float, nonce: str) -> str:
-        """Return a session of ``user``, which lasts as long as a login token; ``nonce`` tells it from others."""
+        """Return a session of ``user``, which lasts as long as a login token; ``nonce`` distinguishes it from others."""
         return str(self._sessions.dumps([user.name, nonce, int(now), _password_digest(user)]))
 
     def read_session(self, text: str, now: float) -> LoginClaim | None:
@@ -123,7 +123,7 @@ class LoginTokens:
         return str(self._messages.dumps([_digest(session), text]))
 
     def read_message(self, session: str, text: str) -> str:
-        """Return what ``make_message`` was told for ``session``; empty for anything else."""
+        """Return the message that ``make_message`` wrote for ``session``; empty for anything else."""
         try:
             digest, message = self._messages.loads(text[:_LONGEST])
         except (BadData, ValueError):

@@ -51,7 +51,7 @@ class BackupStore(Protocol):
         """
 
     def put_log(self, root: str, path: str, kept: int, end: int) -> None:
-        """Have the first ``end`` bytes of the file ``root``/``path`` at ``path``; the first ``kept`` bytes are there already.
+        """Copy the first ``end`` bytes of the file ``root``/``path`` to ``path``; the first ``kept`` bytes are there already.
 
         What follows them there is replaced, and more than ``end`` bytes may be copied.
         """

@@ -105,7 +105,7 @@ class BackupWriter:
 
 @contextmanager
 def _alone(serverdir: str) -> Iterator[None]:
-    """Have no two backups of one server at a time; raise ``TwistpiError``.  The server itself locks the folder above."""
+    """Lock out a second backup of the server; raise ``TwistpiError`` if one is under way.  The server locks the folder above."""
     descriptor = os.open(os.path.join(serverdir, ROOT), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:

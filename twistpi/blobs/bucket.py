@@ -104,7 +104,7 @@ class BlobBucket:
         return await self.bucket.requests.send(f"read {address.relative}", "GET", _key(address), headers=headers)
 
     async def download(self, address: BlobAddress, write: Callable[[bytes], object]) -> int:
-        """Have ``write`` take a blob, piece by piece in threads; return its size.  Raise ``NoSuchObject``."""
+        """Pass a blob to ``write``, piece by piece in threads; return its size.  Raise ``NoSuchObject``."""
         return await self.bucket.download(_key(address), write)
 
     async def presign(self, address: BlobAddress, seconds: int, content_type: str) -> str:

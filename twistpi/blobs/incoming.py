@@ -56,7 +56,7 @@ class System:
         open_to_others(path)
 
     def rename(self, source: str, target: str) -> None:
-        """Give a file another name."""
+        """Rename a file."""
         os.rename(source, target)
 
     def remove(self, path: str) -> None:
@@ -143,7 +143,7 @@ class IncomingFile:
         on_close()
 
     def call_on_close(self, on_close: Callable[[], object]) -> None:
-        """Have ``on_close`` called once when this is closed."""
+        """Call ``on_close`` once when this is closed."""
         self._on_close = on_close
 
     def renamed(self) -> None:

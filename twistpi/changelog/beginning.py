@@ -9,7 +9,7 @@ from twistpi.model.peers import Position
 
 
 def prepend_segment(directory: str, disk: Disk, first_serial: int, before: str, base: Position) -> Position:
-    """Have the log that begins at ``base`` begin with the segment ``first_serial``; see ``FileChangelog.prepend``."""
+    """Make the log that begins at ``base`` begin with the segment ``first_serial``; see ``FileChangelog.prepend``."""
     path, start = segment_path(directory, first_serial), segment_start(first_serial, before)
     check_segment(disk, path, start, base)
     file = disk.append_to(path)

@@ -84,7 +84,7 @@ class Compactor:
     _is_busy: bool = attrs.field(default=False, init=False)
 
     async def compact(self, serial: int, sha256: str) -> int:
-        """Have the log begin after ``serial``, where a segment ends; return the bytes of the segments that were removed.
+        """Make the log begin after ``serial``, where a segment ends; return the bytes of the segments that were removed.
 
         The summary is beside the segments, durable, with ``sha256`` of its lines.  Raises ``TwistpiError`` where that is not so,
         or a follower is not that far, and then has changed nothing.

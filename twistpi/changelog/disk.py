@@ -77,7 +77,7 @@ class Disk:
         return AppendFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC, 0o666))
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name in the same folder; durable after ``sync_folder``."""
+        """Rename a file in its folder; durable after ``sync_folder``."""
         os.rename(old, new)
 
     def remove(self, path: str) -> None:

@@ -160,7 +160,7 @@ class FileChangelog:
         return self.last
 
     def prepend(self, first_serial: int, before: str) -> Position:
-        """Have the log begin with the segment ``first_serial``, and return its start; durable when this returns.
+        """Make the log begin with the segment ``first_serial``, and return its start; durable when this returns.
 
         The file of the segment is complete and under its final name, but was not checked yet.  ``before`` is the chain digest of
         the line before its first one.  Its lines must lead to ``begins_after``.  In any thread, one at a time; blocking, about a
@@ -171,7 +171,7 @@ class FileChangelog:
         return start
 
     def compact(self, serial: int, summary: str) -> int:
-        """Have the log begin after ``serial``, the last one of a segment; return how many bytes were removed before it.
+        """Make the log begin after ``serial``, the last one of a segment; return how many bytes were removed before it.
 
         The summary of those entries is durable under its name; ``summary`` is the SHA-256 of its lines.  In any thread, one at a
         time and none during ``prepend``; readers and ``append`` go on meanwhile.  Blocking.  Raises ``UnknownSerial`` when no

@@ -175,7 +175,7 @@ def _read_base(directory: str, disk: Disk, names: Iterable[str]) -> tuple[Positi
 
 
 def write_base(directory: str, disk: Disk, base: Position, summary: str | None = None) -> None:
-    """Have the log in ``directory`` begin at ``base``, a position from ``segment_start``; atomic and durable.  Blocking.
+    """Make the log in ``directory`` begin at ``base``, a position from ``segment_start``; atomic and durable.  Blocking.
 
     The segments that are to be part of the log have their names already, and so has the summary of what is before them, whose
     SHA-256 is ``summary``.

@@ -97,7 +97,7 @@ class IChangelog(Interface):
         """The line that ends at ``last``, its chain not recomputed, or None while there is none.  Blocking."""
 
     def close() -> None:
-        """Give back what is open.  Everything acknowledged is on disk already."""
+        """Close what is open.  Everything acknowledged is on disk already."""
 
 
 class View(Protocol):

@@ -62,7 +62,7 @@ class FoldedPart:
 
 
 def begin_view(directory: str, disk: Disk, view: View, goes_on: GoesOn = lambda _done, _total: True) -> bool:
-    """Have an empty ``view`` begin where the log in ``directory`` does; return whether the log says all that a view needs.
+    """Begin an empty ``view`` where the log in ``directory`` begins; return whether the log says all that a view needs.
 
     A view that has entries stays as it is; one that has a part of the summary gets the rest.  Blocking.  Where ``goes_on`` ended
     it early, the view has a ``FoldedPart``, or nothing.  Raises as ``fold_summary``.

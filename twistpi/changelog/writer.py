@@ -158,7 +158,7 @@ class Writer:
         return waiter
 
     def keep(self, work: Work) -> Deferred[None]:
-        """Have ``work(view)`` write local facts, which are no entry, with the next batch; fires once the view has them.
+        """Write local facts, which are no entry, by ``work(view)`` with the next batch; fires once the view has them.
 
         They are lost with the view, and perhaps by a power loss.  ``work`` is called again after a rollback.
         """

@@ -115,7 +115,7 @@ class DirectAdministration:
         return self._storage.view.reader
 
     def set_password(self, user: str, password: str) -> None:
-        """Give ``user`` another password."""
+        """Set another password for ``user``."""
         password_hash = hash_password(password, self._settings.bcrypt_cost)
         request = UserRequest(password=password)
         self._commit(lambda reader: decide_user_modified(reader.user(user), user, request, password_hash), user)
@@ -180,7 +180,7 @@ class DirectAdministration:
         """Do nothing: this process has the directory, and its view is up to date."""
 
     def compact(self, cut: Cut, sha256: str) -> int:
-        """Have the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
+        """Make the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
         if not self._storage.serverdir.node.is_replica:
             self._commit(lambda _reader: naming(cut.base, sha256), COMPACTED_BY)
         return self._storage.changelog.compact(cut.serial, sha256)

@@ -139,7 +139,7 @@ class BucketCheck:
             yield Finding(f"{text}; it cannot be served; twistpi check --repair has it fetched again")
 
     def _repair(self, one: NamedBlob, reason: str) -> str | None:
-        """Have a blob again; return what was done, or None if nothing could be."""
+        """Restore a blob; return what was done, or None if nothing could be."""
         blob, address = one.blob, address_of(one.blob)
         if self.backup is not None:
             path = os.path.join(self.backup.bring([blob_path(address)]), blob_path(address))

@@ -82,7 +82,7 @@ class ClusterCheck:
         return self._with_repair
 
     def _begin(self, database: Database, folder: str, fresh: ViewDatabase) -> int:
-        """Have the fresh view begin where the log does; return the serial before its first line."""
+        """Begin the fresh view where the log begins; return the serial before its first line."""
         beginning = beginning_of(database.ask(FIND_BEGINNING))
         if beginning is None:
             return 0

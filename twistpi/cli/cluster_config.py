@@ -68,7 +68,7 @@ class ContainerNode:
 
 @attrs.frozen
 class Balanced:
-    """What the balancer is told."""
+    """The settings of the balancer."""
 
     addresses: tuple[str, ...]
     """Host and port of each node."""

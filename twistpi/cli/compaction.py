@@ -79,7 +79,7 @@ def _require_same(folded: str, again: str, serial: int) -> None:
 
 
 def _give_to_owner(directory: str, path: str) -> None:
-    """Have the server's user own what root made."""
+    """Give files that root made to the server's user."""
     if os.geteuid() == 0:
         owner = os.stat(directory)
         os.chown(path, owner.st_uid, owner.st_gid)

@@ -41,7 +41,7 @@ class Question:
     """``user/name``."""
     requirement: Requirement
     version: str | None = None
-    """The one version whose files are told; None for all."""
+    """The one version whose files are listed; None for all."""
     target: Target | None = None
     """Where it would be installed; None for anywhere."""
     fetch: bool = False
@@ -105,7 +105,7 @@ def explain_project(
 
 
 def _ask_mirrors(administration: Administration, order: Sequence[Index], project: str) -> Mapping[str, str]:
-    """Have each mirror ask its upstream; return why some cannot tell, by index."""
+    """Let each mirror ask its upstream; return why some did not answer, by index."""
     failures = {}
     for mirror in (index for index in order if index.is_mirror):
         response = administration.ask(f"/{quote(mirror.name)}/+simple/{project}/", _PAGE)

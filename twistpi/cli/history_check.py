@@ -24,7 +24,7 @@ _DISK: Final = Disk()
 def check_summary(
     directory: str, node: Node, base: Position, sha256: str, named: set[str], fresh_path: str, progress: Progress
 ) -> Iterator[Finding]:
-    """Have the fresh view begin with the summary of the log in ``directory``; ``named`` are those that its entries name."""
+    """Begin the fresh view with the summary of the log in ``directory``; ``named`` are those that its entries name."""
     yield Finding(f"the changelog begins after serial {base.serial}; a summary stands for the entries before", wrong=False)
     if sha256 not in named:
         told = "an entry of the changelog names another one" if named else "no entry of the changelog names it"

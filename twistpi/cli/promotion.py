@@ -47,7 +47,7 @@ class Promoted:
     notes: tuple[str, ...]
     """Sentences on what happened meanwhile."""
     tried: float = 0.0
-    """Seconds during which the former primary could not be told."""
+    """Seconds during which the former primary could not be reached."""
 
 
 def promote_directly(
@@ -61,7 +61,7 @@ def promote_directly(
 ) -> Promoted:
     """Make a primary of a replica, and tell its former ``primary`` that the new one is at ``url``. Blocking.
 
-    A former primary that answered before is told until it knows, for ten seconds at most.
+    A former primary that answered before is notified again until it knows, for ten seconds at most.
 
     Raise ``TwistpiError``, and unless by ``force`` ``TwistpiError``.
     """

@@ -55,7 +55,7 @@ class Repair:
         self._tree = Tree(self._serverdir)
 
     def blob(self, named: NamedBlob) -> str | None:
-        """Have a blob again; return what was done, or None if nothing could be.  Raise ``TwistpiError`` and ``OSError``."""
+        """Restore a blob; return what was done, or None if nothing could be.  Raise ``TwistpiError`` and ``OSError``."""
         blob, address = named.blob, address_of(named.blob)
         with self._aside(address) as keep_away:
             for source, fetch in self._sources(named):
@@ -80,7 +80,7 @@ class Repair:
             yield primary.url, lambda: self._fetch(primary, named)
 
     def _have_fetched(self, server: PeerClient, address: BlobAddress) -> None:
-        """Have the server fetch a file and store it, which it does right after its last bytes were sent."""
+        """Let the server fetch and store a file; it does so right after it sent the last bytes."""
         server.download(f"/+blob/{address.relative}", lambda _piece: None)
         for _ in range(_LOOKS):
             if self._tree.find(address) is not None:

@@ -158,7 +158,7 @@ class ServerAdministration:
         self._readers.close()
 
     def set_password(self, user: str, password: str) -> None:
-        """Give ``user`` another password."""
+        """Set another password for ``user``."""
         self._request(user, "PATCH", f"/{quote(user)}", {"password": password})
 
     def create_token(self, user: str, request: TokenRequest) -> str:
@@ -197,7 +197,7 @@ class ServerAdministration:
         self._require_answer(ROOT)
 
     def compact(self, cut: Cut, sha256: str) -> int:
-        """Have the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
+        """Make the changelog begin at ``cut`` with the summary that is there; return the bytes that were removed."""
         response = self._request(ROOT, "POST", "/+compact", {"after": cut.serial, "sha256": sha256})
         return int(result_of(self._settings.serverdir, response)["bytes"])
 
@@ -206,7 +206,7 @@ class ServerAdministration:
         self._request(index.partition("/")[0], "PATCH", f"/{quote(index)}", change)
 
     def refresh_advisories(self, *, force: bool) -> Mapping[str, Json]:
-        """Have the server read its feed of advisories, and wait for the end; return how they are then."""
+        """Let the server read its feed of advisories, and wait for the end; return their state then."""
         number = result_of(self._settings.serverdir, self._request(ROOT, "POST", _ADVISORIES_PATH, {"force": force}))["number"]
         while True:
             facts = result_of(self._settings.serverdir, self.ask(_ADVISORIES_PATH))
@@ -270,7 +270,7 @@ def result_of(serverdir: str, response: BlockingResponse) -> Mapping[str, Json]:
 def collect_by_server(
     serverdir: str, begin: Send, look: Send, pause: Pause, progress: Callable[[Collected], object]
 ) -> Collected:
-    """Have the server on ``serverdir`` collect garbage, and wait for the end. ``begin`` asks it to, ``look`` how far it is."""
+    """Let the server on ``serverdir`` collect garbage, and wait for the end. ``begin`` asks it to, ``look`` how far it is."""
     return _wait(serverdir, begin, look, pause, lambda report: _read(Collected, report["swept"]), progress)
 
 
@@ -305,7 +305,7 @@ def _wait(
 
 
 def promote_by_server(serverdir: str, begin: Send, look: Send, pause: Pause) -> Promoted:
-    """Have the server on ``serverdir`` become the primary, and wait until it is, and has told the former primary.
+    """Make the server on ``serverdir`` the primary, and wait until it is, and the former primary knows.
 
     ``begin`` asks it to, ``look`` how far it is. For the former primary it waits fifteen seconds at most.
     """

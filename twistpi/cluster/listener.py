@@ -93,7 +93,7 @@ class Listener:
     # In the reactor ------------------------------------------------------------------------------------------------
 
     def appended(self, serial: int) -> None:
-        """Have the view brought up to date if the database has ``serial``, and the view does not."""
+        """Bring the view up to date if the database has ``serial``, and the view does not."""
         self.heard = max(self.heard, serial)
         if self.heard <= self._seen():
             self._behind_since = None

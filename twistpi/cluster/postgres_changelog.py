@@ -64,12 +64,12 @@ class PostgresChangelog:
     copy: FileChangelog
     """Changed by this object alone."""
     _node_id: str = ""
-    """Told to who listens."""
+    """Sent with notifications, so that this node ignores its own."""
     _segment_limit: int = SEGMENT_LIMIT
     """The same as the copy's."""
     _make_uuid: Callable[[], UUID] = uuid4
     _pulled: Callable[[int], object] = attrs.field(default=lambda _serial: None, kw_only=True)
-    """Told how far the copy is while much is brought into it."""
+    """Called with how far the copy is, while much is brought into it."""
 
     @property
     def last(self) -> Position:

@@ -81,7 +81,7 @@ class Presence:
     _database: Database
     node_id: str
     _facts: Callable[[], Mapping[str, Json]]
-    """What is told of this node; called in the reactor."""
+    """Returns what this node reports; called in the reactor."""
     _leadership: str
     """The name of the lease of the node that leads."""
     _clock: IReactorTime

@@ -132,7 +132,7 @@ class Agent:
     ) -> Deferred[WireResponse]:
         """Issue a request with exactly these headers, ``Host`` and the length of the body added.
 
-        ``informed`` is told status and headers of each 1xx response.  A request that may be repeated is sent again when a kept
+        ``informed`` gets status and headers of each 1xx response.  A request that may be repeated is sent again when a kept
         connection was closed before any byte of a response.
         """
         try:

@@ -80,7 +80,7 @@ class BodyReader(TwistedProtocol):
         self._abort()
 
     def read_size(self, size: int) -> None:
-        """Have a connection read up to ``size`` bytes at a time, where it can: Twisted's 64 KiB are slow for a fast sender."""
+        """Let a connection read up to ``size`` bytes at a time, where it can: Twisted's 64 KiB are slow for a fast sender."""
         getattr(self.transport, "read_size", lambda _: None)(size)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -102,7 +102,7 @@ class Response:
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
     ) -> None:
-        """Have the body written by ``write``, which gets pieces of it in another thread; see ``BodyWriter``.
+        """Let ``write`` write the body, of which it gets pieces in another thread; see ``BodyWriter``.
 
         ``written`` is called in the reactor after each batch.  Raise ``RequestFailed``, or what ``write`` raised.
         """

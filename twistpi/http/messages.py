@@ -69,7 +69,7 @@ class Request:
     """All headers but those that say how long the body is."""
     body: IBodyProducer | None = None
     informed: Callable[[int, list[Line]], object] | None = None
-    """Told status and headers of each 1xx response."""
+    """Called with status and headers of each 1xx response."""
 
     def head(self) -> bytes:
         """Return the head; raise ``ValueError`` for what would not be read as it is meant."""
@@ -127,7 +127,7 @@ class ResponseParser:
     """Reads one response, without I/O."""
 
     def __init__(self, is_head: bool = False, informed: Callable[[int, list[Line]], object] | None = None) -> None:
-        """``is_head`` says that the request is HEAD; ``informed`` is told status and headers of each 1xx response."""
+        """``is_head`` says that the request is HEAD; ``informed`` is called with status and headers of each 1xx response."""
         self.status = 0
         self.phrase = b""
         self.version = (1, 1)

@@ -100,7 +100,7 @@ class WireResponse:
         self.abortConnection()
 
     def read_size(self, size: int) -> None:
-        """Have the connection, when it is a plain one, read up to ``size`` bytes at a time."""
+        """Let the connection, if it is a plain one, read up to ``size`` bytes at a time."""
         if self._connection is not None and hasattr(self._connection.transport, "bufferSize"):
             self._connection.transport.bufferSize = size
 

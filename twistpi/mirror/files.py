@@ -76,13 +76,13 @@ class FileService:
     _log: Logger = attrs.field(init=False, factory=lambda: Logger("twistpi.mirror"))
 
     def open(self, index: Index, project: str, known_file: KnownFile) -> Download:
-        """Return the download of ``known_file``, joined or started; its waiters are told what goes wrong."""
+        """Return the download of ``known_file``, joined or started; its waiters get what goes wrong."""
         return self._join(self._source.plan(index, project, known_file))
 
     def open_blob(self, blob: KeptBlob) -> Download:
         """Return the download of a blob that the view names, joined or started; raise ``FileLost`` when nobody can have it.
 
-        Its waiters are told ``FileNotHereYet`` when nobody can be asked, ``FileLost`` when the primary has it no more,
+        Its waiters get ``FileNotHereYet`` when nobody can be asked, ``FileLost`` when the primary has it no more,
         ``WrongBytes``, ``StorageFull``.
         """
         return self._join(self._source.plan_blob(blob))

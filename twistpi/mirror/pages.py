@@ -94,7 +94,7 @@ class PageService:
         self._untimed = CircuitBreaker(self._negative_expiry)
 
     async def ensure(self, index: Index, project: str, *, force: bool = False) -> PageState:
-        """Have the view know ``project`` (a normalised name) as well as possible; return how current that is.
+        """Bring ``project`` (a normalised name) up to date in the view as far as possible; return how current it is.
 
         ``force`` asks the upstream however fresh the page is, and however lately the upstream failed.  Raise
         ``UnknownProject`` when the upstream has no such project, ``UpstreamFailed`` or ``UpstreamUnreachable`` when nothing is
@@ -116,7 +116,7 @@ class PageService:
     async def find_file(self, index: Index, path: str) -> tuple[str, KnownFile]:
         """Return the project and file at ``path`` below ``index``, also when the page was never requested from this server.
 
-        ``path`` is not percent-encoded and has no leading slash.  Lock files hold such paths; the project is told from the file
+        ``path`` is not percent-encoded and has no leading slash.  Lock files hold such paths; the project is found by the file
         name.  Raise ``UnknownFile``, ``UpstreamFailed`` or ``UpstreamUnreachable``.
         """
         found = self._readers.get().file_by_path(index.name, path)

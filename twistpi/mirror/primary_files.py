@@ -204,7 +204,7 @@ class PrimaryMetadata:
         return content
 
     async def _ask(self, index: Index, project: str, known_file: KnownFile) -> KeptBlob:
-        """Have the primary find it; raise ``FileNotHereYet`` when it cannot tell, and the error that it met.
+        """Let the primary find it; raise ``FileNotHereYet`` when it cannot tell, and the error that it met.
 
         Raise ``MetadataNotKept`` when the primary has no room for it, but told it.
         """

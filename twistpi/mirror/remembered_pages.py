@@ -27,7 +27,7 @@ def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> C
 def remember_page(
     readers: Readers, config: UpstreamConfig, page: ProjectPage, learned: Freshness, full: StorageFull
 ) -> Freshness:
-    """Have readers show ``page``, though it cannot be recorded; return its freshness, which is without validators.
+    """Let readers show ``page``, though it cannot be recorded; return its freshness, which is without validators.
 
     A page that was not recorded must come again as a whole.  Raise ``StaleConfig``.
     """

@@ -113,7 +113,7 @@ class SharedPages:
         return note if usable else None
 
     async def _adopt(self, config: UpstreamConfig, project: str, known: Known, note: dict[str, Json]) -> tuple[Kind, Freshness]:
-        """Have the view know what ``note`` says; raise as ``refresh``."""
+        """Bring what ``note`` says into the view; raise as ``refresh``."""
         if note.get("absent"):
             raise UnknownProject(config.index, project)
         freshness, serial = _freshness_of(note), note.get("serial")

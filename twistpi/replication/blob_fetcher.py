@@ -61,7 +61,7 @@ class BlobFetcher:
     _at_once: int = attrs.field(default=4, kw_only=True)
     """How many requests are under way at a time."""
     _fail: Callable[[Exception], object] = attrs.field(default=lambda error: None, kw_only=True)
-    """Told when a sync failed, after which the server has to stop (law 10)."""
+    """Called when a sync failed, after which the server has to stop (law 10)."""
     _is_busy: Callable[[], bool] = attrs.field(default=lambda: False, kw_only=True)
     """Whether the log is far behind, and catches up: then what it names is not looked for, which would slow it down."""
     failures: FailedBlobs = attrs.field(factory=FailedBlobs, init=False)
@@ -130,7 +130,7 @@ class BlobFetcher:
         self._go_on()
 
     def stop(self) -> None:
-        """Give up what is on its way, because the server stops."""
+        """Cancel what is on its way, because the server stops."""
         self._stopped = True
         self._pauses.stop()
         self._waits.stop()
@@ -216,7 +216,7 @@ class BlobFetcher:
             self._pending.put(missing)
 
     def _begin(self, work: Coroutine[Deferred[object], object, None]) -> None:
-        """Have ``work`` done, and go on afterwards."""
+        """Begin ``work``, and go on afterwards."""
         running = Deferred.fromCoroutine(work)
         if not running.called:
             self._work.add(running)

@@ -223,7 +223,7 @@ class FailedBlobs:
     def facts(self, *, with_names: bool) -> list[Json]:
         """Return the first of them, for the status: ``path`` below ``+f/``, ``reason``, ``tries`` and ``next-at`` (Unix seconds).
 
-        File names are told only ``with_names``: who may not read an index need not learn what is in it.
+        File names are included only ``with_names``: who may not read an index need not learn what is in it.
         """
         return [_facts(failed, with_names=with_names) for failed in list(self._known.values())[:_SHOWN]]
 

@@ -117,7 +117,7 @@ class PrimaryAnswer:
     async def write_to(
         self, write: Callable[[list[bytes]], object], written: Callable[[], object] = lambda: None, silence: float | None = None
     ) -> None:
-        """Have the body written in another thread, see ``Response.write_to``; raise ``PrimaryUnreachable`` when it breaks off."""
+        """Write the body in another thread, see ``Response.write_to``; raise ``PrimaryUnreachable`` when it breaks off."""
         try:
             await self._response.write_to(write, written, self._silence if silence is None else silence)
         except RequestFailed as failed:

@@ -33,7 +33,7 @@ class Progress:
     primary_time: float | None = attrs.field(default=None, init=False)
     """The primary's clock when it last said something."""
     primary_uuid: str | None = attrs.field(default=None, init=False)
-    """The id of the server at the beginning of the chain, once it was told."""
+    """The id of the server at the beginning of the chain, once it is known."""
     contacted_at: float | None = attrs.field(default=None, init=False)
     """When the primary last said something."""
     connected_at: float | None = attrs.field(default=None, init=False)

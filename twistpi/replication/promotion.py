@@ -37,7 +37,7 @@ PATIENCE = 5.0
 """Seconds after which a primary counts as gone."""
 
 NOTIFICATION_TIMEOUT = 10.0
-"""Seconds for the answer of a former primary that is told of the promotion."""
+"""Seconds for the answer of a former primary to the notification."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two attempts to tell it.  A former primary that comes back and knows no follower takes writes until it is told,
 and they will not count: so it must not be for long.
@@ -64,7 +64,7 @@ class TakeOver(Protocol):
     """What has the server begin an epoch as the primary, and restart."""
 
     def __call__(self, epoch: int, *, notify: bool) -> Awaitable[object]:
-        """Begin ``epoch``; the former primary is told before the restart with ``notify``, else after it."""
+        """Begin ``epoch``; notify the former primary before the restart with ``notify``, else after it."""
 
 
 @attrs.define(eq=False)
@@ -146,7 +146,7 @@ class Promotion:
         return there
 
     async def _hold_writes(self, primary: Primary, there: Peer, following: Following) -> None:
-        """Have the primary write no more, and wait until all that it has is here."""
+        """Ask the primary to hold its writes, and wait until all that it has is here."""
         own = await self._fencing.peer()
         note = FenceNote(own.node_id, own.log_id, decide_promotion(own, there).epoch_start, own.url, hold=HOLD)
         try:
@@ -190,7 +190,7 @@ class Promotion:
         return promotion_refused(f"{those} not here yet; try again when they are (twistpi status), or: twistpi promote --force")
 
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
-        """Have the primary write again at once, since nobody is promoted."""
+        """Let the primary write again at once, since nobody is promoted."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
             await primary.notify(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
 
@@ -211,7 +211,7 @@ class PromotionNotifier:
     _other: Primary
     _fencing: Fencing
     _done: Callable[[], Awaitable[object]]
-    """Called when there is nothing left to tell it."""
+    """Called when it need not be notified any more."""
     _clock: IReactorTime
     _working: Deferred[None] | None = None
 

@@ -139,9 +139,10 @@ async def transfer(
 
     Return whether the primary has such a file still.
 
-    If the answer is not the rest that was asked for, the file comes again from its beginning.  ``received`` is told how many
-    bytes were written, again and again; a negative number of them when they are dropped.  Raise ``PrimaryUnreachable`` when the
-    connection breaks (call again: it goes on), ``StrangePrimary``, and ``StorageFull`` when nothing can be written.
+    If the answer is not the rest that was asked for, the file comes again from its beginning.  ``received`` is called with the
+    number of bytes that were written, again and again; with a negative number when they are dropped.  Raise
+    ``PrimaryUnreachable`` when the connection breaks (call again: it goes on), ``StrangePrimary``, and ``StorageFull`` when
+    nothing can be written.
     """
     descriptor = _open(target)
     try:

@@ -70,7 +70,7 @@ class Bootstrap:
         await self._offload(self._clear)
 
     async def run(self) -> str:
-        """Have the directory begin with a snapshot; the id of the log.
+        """Begin the directory with a snapshot; return the id of the log.
 
         Raises ``PrimaryUnreachable``, ``StrangePrimary``, ``FeedDamaged``, ``StorageFull``.
         """

@@ -27,7 +27,7 @@ class Actions:
     push: bool = False
     """Push a release to other indexes; ``push_targets`` returns which."""
     refresh: bool = False
-    """Have the upstream asked for a project at once."""
+    """Ask the upstream for a project at once."""
 
 
 def actions_on(index: Index, principal: Principal, policy: Policy) -> Actions:

@@ -1,6 +1,6 @@
 """What happened, in words for the server's log: one sentence for the changes of an entry.  Pure.
 
-Names of settings are told, not their values: a ``mirror_url`` may hold a token.  ``twistpi log`` shows everything.
+Names of settings are logged, not their values: a ``mirror_url`` may hold a token.  ``twistpi log`` shows everything.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST: Final = 5
 """Objects of one kind that are named."""
 
 Description = tuple[str, str, str]
-"""What was done, to what, and where: changes that differ in the second only are told together."""
+"""What was done, to what, and where: changes that differ in the second only are described together."""
 
 
 def describe(changes: Sequence[Change]) -> str:

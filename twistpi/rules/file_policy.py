@@ -81,7 +81,7 @@ class Refusal:
     """False for what would be refused, were the policy not in the mode ``report``."""
 
     def sentence(self, filename: str) -> str:
-        """Return what is told to those who ask for the file ``filename``."""
+        """Return the sentence for those who request the file ``filename``."""
         since = f" Since {self.since}." if self.since else ""
         until = f" Until {utc(self.until)}." if self.until < NEVER else ""
         return f"{filename} is not offered, by the rule {self.rule} of {self.index}: {self.reason}.{since}{until} {self.remedy}"

@@ -1,4 +1,4 @@
-"""A project as the public index's JSON API tells it: ``info``, ``urls``, ``releases``, ``vulnerabilities``.
+"""A project as in the JSON API of the public index: ``info``, ``urls``, ``releases``, ``vulnerabilities``.
 
 Every key is always there.  What is not known is None, or -1 for downloads and 0 for a serial, which no client takes for a fact.
 

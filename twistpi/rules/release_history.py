@@ -29,7 +29,7 @@ MOST: Final = 200
 """Events that a page shows."""
 _ANYBODY: Final = "+anonymous"
 _MINUTE: Final = "2026-11-22T17:24"
-"""Files that somebody uploads within the same one are told together."""
+"""Files that somebody uploads within the same one are one event."""
 
 _Told = FileYanked | FileRemoved | ReleaseRemoved | ProjectRemoved | ProjectMarked | AttachmentRemoved
 """What only the changelog tells."""
@@ -67,9 +67,9 @@ def historical_changes(entry: Entry) -> Iterator[tuple[str, Change]]:
 def history_of(
     release: Release, entries: Iterable[Entry] = (), is_visible: Callable[[str], bool] = lambda index: True
 ) -> tuple[Event, ...]:
-    """Return what happened to ``release``, the newest first; what somebody did again on the same day is told once, counted.
+    """Return what happened to ``release``, the newest first; what a user repeated on a day is one event, with its number.
 
-    ``entries`` have what ``historical_changes`` selected of the project, in order; pushes are told whose target ``is_visible``.
+    ``entries`` have what ``historical_changes`` selected of the project, in order; pushes count if their target ``is_visible``.
     """
     told = _events(release, entries, is_visible)
     events = sorted((*told, *_logged(release)), key=lambda event: event.when, reverse=True)

@@ -27,7 +27,7 @@ from twistpi.rules.json_bodies import shown, unknown_keys
 from twistpi.rules.uploads import is_volatile
 
 _NOT_OF_A_FILE: Final = frozenset({"name", "version", "metadata_version", "description", "requires_python", "comment"})
-"""Fields that are told in another way, that no core metadata has, or that are too long to be told of each file."""
+"""Fields that are shown in another way, that no core metadata has, or that are too long to be repeated for each file."""
 
 
 def differing_fields(own: Mapping[str, Mapping[str, Json]], common: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:

@@ -20,7 +20,7 @@ LARGEST: Final = 4 * 1024 * 1024
 _MOST: Final = 200
 """Environments of a result, and commands of an environment."""
 _LONGEST_OUTPUT: Final = 20_000
-"""Characters of the output of a command that are shown: its end, where failures are told."""
+"""Characters of the output of a command that are shown: its end, where failures are described."""
 _ALL_OUTPUT: Final = 150_000
 """The same of all commands of a result together."""
 
@@ -43,7 +43,7 @@ class TestedEnvironment:
 
     name: str
     python: str
-    """The version of Python, as far as it is told."""
+    """The version of Python, as far as it is known."""
     setup: tuple[Command, ...]
     test: tuple[Command, ...]
 
@@ -136,7 +136,7 @@ class Outcome:
 
     passed: bool
     attachment: Attachment
-    """The result that tells it."""
+    """The result that says so."""
 
 
 @attrs.frozen

@@ -99,7 +99,7 @@ class Bucket:
             raise unavailable(self.address, f"read {key}", failed.reason) from failed
 
     async def download(self, key: str, write: Callable[[bytes], object]) -> int:
-        """Have ``write`` take a whole object, piece by piece in other threads; return how many bytes.
+        """Pass a whole object to ``write``, piece by piece in other threads; return how many bytes.
 
         A connection that breaks is replaced by one for the rest of the same object.  Raise ``NoSuchObject``, and what ``write``
         raised.

@@ -45,7 +45,7 @@ class BucketReader:
             raise unavailable(self._address, f"list {prefix}", str(error)) from error
 
     def download(self, key: str, write: Callable[[bytes], object]) -> None:
-        """Have ``write`` take an object, piece by piece; raise what that raises, too."""
+        """Pass an object to ``write``, piece by piece; raise what that raises, too."""
         self._get(key, {}, write, f"read {key}", None)
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ class SearchDatabase:
         return True
 
     def update(self, view: Reader, blobs: IBlobs, index: str, project: str, *, is_mirror: bool) -> None:
-        """Have what is here of ``project`` equal what the view and the disk say."""
+        """Make what is here of ``project`` equal to what the view and the disk say."""
         document = read_document(view, blobs, index, project, is_mirror=is_mirror)
         if document is None:
             self.drop_project(index, project)

@@ -72,7 +72,7 @@ def _begin(database: SearchDatabase, index: str, number: int | None) -> int | No
 
 
 def _merge(database: SearchDatabase, bit: int, names: Iterator[str]) -> Iterator[None]:
-    """Have exactly ``names`` carry ``bit``."""
+    """Set ``bit`` for exactly ``names``."""
     after, waiting = _FIRST, list[str]()
     while after != _LAST:
         waiting += islice(names, _NAMES_AT_ONCE - len(waiting))
@@ -91,7 +91,7 @@ def _merge(database: SearchDatabase, bit: int, names: Iterator[str]) -> Iterator
 
 
 def _change(database: SearchDatabase, bit: int, names: Sequence[str], known: Mapping[str, tuple[int, int]]) -> None:
-    """Have exactly ``names`` carry ``bit`` among those of a range; ``known`` are those that are here: id, and bits."""
+    """Set ``bit`` for exactly ``names`` among those of a range; ``known`` are those that are here: id, and bits."""
     connection, kept = database.connection, frozenset(names)
     carrying = {name for name, (_, mirrors) in known.items() if mirrors & bit}
     bits = [(mirrors ^ bit, number, name) for name, (number, mirrors) in known.items() if (name in carrying) != (name in kept)]

@@ -48,7 +48,7 @@ class IndexWriter:
                 self._database.stamp(serial)
 
     def compare(self) -> Iterator[None]:
-        """Have all documents equal the view, in steps."""
+        """Make all documents equal to the view, in steps."""
         with self._database.transaction():
             self._database.stamp(0)
         indexes = self._readers.get().indexes()

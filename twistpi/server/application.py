@@ -75,7 +75,7 @@ class Application:
         connections: Connections,
         access_log: AccessLog | None = None,
     ) -> None:
-        """``access_log`` is told of every answer."""
+        """``access_log`` gets a line for every answer."""
         reactor, offload = process.reactor, process.offload
         self._settings, self._storage, self._process, self._connections = settings, storage, process, connections
         self._readers = Readers(storage.serverdir.layout.view, storage.view.keep_newest())
@@ -135,7 +135,7 @@ class Application:
         )
 
     def _prepare_for_full_disk(self) -> RoomWatch:
-        """Have room made when there is none, and pages follow what is known in memory only."""
+        """Make the evictor make room when there is none, and pages show what is known in memory only."""
         self.role.mirrors.files.short_of_room = self._evictor.look
         self._readers.unrecorded.forgotten = self.components.ready.forget_project
         return RoomWatch(self._writer, self._storage.blobs, self._process.reactor, self._process.offload)
@@ -171,7 +171,7 @@ class Application:
         self._readers.close()
 
     def _announce_entries(self) -> None:
-        """Have the site told of entries, and then all others that they concern."""
+        """Register the listeners: the site first, then all others with the changes that concern them."""
         add = self.announcements.add
         add(self.site.changed)
         add(self._collector.changed, *LOOSENING)

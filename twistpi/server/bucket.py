@@ -57,7 +57,7 @@ class NodeBucket:
     _threads: ThreadPool
     _call_in_reactor: Callable[[Callable[[], object]], object]
     _fail: Callable[[Exception], object]
-    """Told that the bucket cannot be used."""
+    """Called with the reason if the bucket cannot be used."""
     failure: str | None = attrs.field(default=None, init=False)
     """Why the bucket could not be used when it was last looked at."""
     _looking: LoopingCall = attrs.field(init=False)
@@ -167,7 +167,7 @@ def open_blobs(
 ) -> NodeBucket:
     """Return the bucket at ``url`` with ``tree`` as its cache, for the changelog ``log_id``; nothing is asked yet.
 
-    ``fail`` is told after ``start`` that the bucket cannot be used.  ``for_threads`` is the reactor for threads that wait for the
+    ``fail`` is called after ``start`` if the bucket cannot be used.  ``for_threads`` is the reactor for threads that wait for the
     bucket, if that is another one.
 
     Raise ``TwistpiError`` for settings that do not fit together, ``OSError`` for a file of certificates that cannot be read.

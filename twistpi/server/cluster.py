@@ -74,7 +74,7 @@ class Cluster:
         return log, log.copy, view
 
     def join(self, node_id: str, writer: Writer, reactor: IServerReactor, facts: Callable[[], Mapping[str, Json]]) -> ClusterNode:
-        """Return what works with the other nodes, to be started; ``facts`` is what they are told of this one."""
+        """Return what works with the other nodes, to be started; ``facts`` is what this one reports to them."""
         listener = Listener(self.url, node_id, writer.refresh, lambda: writer.seen.serial, reactor.callFromThread)
         threads = ThreadPool(minthreads=0, maxthreads=1, name="twistpi leases")
         database, run = Database(self.url, patience=_LEASES_WAIT), partial(deferToThreadPool, reactor, threads)

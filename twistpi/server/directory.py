@@ -117,7 +117,7 @@ def making_private() -> Iterator[None]:
 
 
 def keep_others_from_writing() -> None:
-    """Have the process make nothing from now on that everybody may write to; a umask that lets only the group do so stays."""
+    """Change the umask so that others and the group cannot write to new files; one that keeps out others already stays."""
     before = os.umask(0o077)
     os.umask(before if before & stat.S_IWOTH else before | stat.S_IWGRP | stat.S_IWOTH)
 

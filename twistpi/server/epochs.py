@@ -46,7 +46,7 @@ def begin_epoch(storage: Storage, epoch: int, former_url: str | None, now: Calla
 
 
 def finish_promotion(storage: Storage) -> None:
-    """Have a promotion that was interrupted be done where its entry is in the log, or never begun where it is not; at a start.
+    """At a start, complete a promotion that was interrupted if its entry is in the log, and undo it otherwise.
 
     With the entry, this server would tell whom it follows of an epoch without a primary, and that one would write no more.
     """

@@ -118,7 +118,7 @@ def _check_lag(progress: Progress, now: float) -> Check:
 
 
 class Verification(threading.Thread):
-    """Reads the whole changelog once, so that damage is found while it can be mended.  ``failed`` is told what is wrong.
+    """Reads the whole changelog once, so that damage is found while it can be mended.  ``failed`` is called with what is wrong.
 
     Its pauses leave the processor to others, not a low priority: on a busy machine such a thread waits for its turn while it
     holds the interpreter, and everything else waits with it.

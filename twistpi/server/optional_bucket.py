@@ -37,7 +37,7 @@ def find_bucket(
 ) -> NodeBucket | None:
     """Return the bucket that ``settings`` name, with ``tree`` as its cache, for the changelog ``log_id``; None without one.
 
-    ``environment`` has the proxies; ``fail`` is told later that the bucket cannot be used; ``for_threads`` is the reactor for
+    ``environment`` has the proxies; ``fail`` is called later if the bucket cannot be used; ``for_threads`` is the reactor for
     threads that wait, if that is another one.  Raise ``TwistpiError``.
     """
     if settings.blobs is None:

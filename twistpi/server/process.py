@@ -81,7 +81,7 @@ class Process:
     environment: Mapping[str, str]
     now: Callable[[], datetime]
     fail: Callable[[Exception], object]
-    """Told what makes it impossible to go on."""
+    """Called with the error that makes it impossible to go on."""
     restart: Callable[[], object]
     """Has the process begin anew, in the role that ``node.json`` says then."""
 
@@ -103,7 +103,7 @@ def ease_collecting() -> None:
 
 
 def give_memory_back() -> None:
-    """Have freed memory returned to the system, where the C library is glibc.
+    """Make the C library return freed memory to the system, where it is glibc.
 
     Pages of thousands of files are built in threads; an arena for each would keep the peak of each.
     """
@@ -135,12 +135,12 @@ def connections_for(descriptors: int) -> int:
 
 
 def on_hangup(reactor: IReactorFromThreads, reopen: Callable[[], object]) -> None:
-    """Have SIGHUP call ``reopen``; one that comes before the reactor runs is heeded when it does."""
+    """Call ``reopen`` on SIGHUP; after one that comes before the reactor runs, when it runs."""
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reopen))
 
 
 def on_second_stop(reactor: IReactorFromThreads, hurry: Callable[[], object]) -> None:
-    """Have a second SIGTERM or SIGINT call ``hurry``.
+    """Call ``hurry`` on a second SIGTERM or SIGINT.
 
     To be called when the reactor runs, whose own handlers see to the first one.
     """
@@ -201,7 +201,7 @@ class ClockWatch:
     def make_up_for(self, lost: float) -> None:
         """Have every timer come ``lost`` seconds sooner that was made before they were lost; in the reactor.
 
-        Those made since the jump are told from others by being due before others can be.
+        Those made since the jump are recognised: they are due before others can be.
         """
         _log.warn("The clock was set back by {lost:.0f} s; what was planned before comes as it was planned.", lost=lost)
         since = self._reactor.seconds() + lost - 2 * _LOOK
@@ -228,7 +228,7 @@ class Notifier:
     """Seconds after which the process counts as hung when it says nothing."""
     _alive: LoopingCall | None = attrs.field(init=False, default=None)
     _told_at: float | None = attrs.field(init=False, default=None)
-    """When the progress of the start was told."""
+    """When the progress of the start was last reported."""
 
     @classmethod
     def from_environment(

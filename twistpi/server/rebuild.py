@@ -65,7 +65,7 @@ class Rebuild:
         _log.info("The view is built.")
 
     async def stop(self) -> None:
-        """Have the thread end after its present transaction; return when it has."""
+        """Make the thread end after its present transaction; return when it has."""
         self._stopped = True
         if self._ended is not None:
             await self._ended
@@ -86,7 +86,7 @@ class Rebuild:
 
     @property
     def retry_after(self) -> int:
-        """The seconds that the rest will take, as far as can be told; at most a minute."""
+        """The seconds that the rest will take, as far as it can be estimated; at most a minute."""
         done, missing = self._storage.folded - self._first, self._storage.changelog.last.serial - self._storage.folded
         seconds = (self._seconds() - self._began) * missing / done if done else _LONGEST
         return max(_SHORTEST, min(_LONGEST, round(seconds)))

@@ -93,7 +93,7 @@ class Role:
     background: list[Background] = attrs.field(factory=list)
     """Started in this order, and stopped in the other one."""
     listeners: list[EntryListener] = attrs.field(factory=list)
-    """Told of all entries, in this order, after the site was."""
+    """Called after all entries, in this order, after the site."""
     measuring: list[Measured] = attrs.field(factory=list)
     """What has figures for ``/+metrics``."""
     checking: list[Checked] = attrs.field(factory=list)
@@ -210,7 +210,7 @@ class RoleBuilder:
         return Role(mirrors, replication, primary, background, listeners, [following.measures, fetcher.measures])
 
     def _add_followers(self, role: Role) -> None:
-        """Have the server followed by others, whatever it is itself: replicas can be chained."""
+        """Let other servers follow this one, whatever its role: replicas can be chained."""
         writer, layout, log_id = self.writer, self.storage.serverdir.layout, self.storage.serverdir.node.log_id
         reactor, offload = self.process.reactor, self.process.offload
         feeds = Feeds(self.storage.changelog, log_id, lambda: writer.seen, reactor, offload)
@@ -225,7 +225,7 @@ class RoleBuilder:
         role.measuring += [feeds.measures, snapshots.measures]
 
     def _add_epochs(self, role: Role) -> None:
-        """Have the server heed the epochs of others, and begin one when it is promoted."""
+        """Make the server react to the epochs of others, and begin one when it is promoted."""
         serverdir, process, replication = self.storage.serverdir, self.process, role.replication
         node, fetcher = serverdir.node, replication.queue
 

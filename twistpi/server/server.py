@@ -47,12 +47,12 @@ class Server:
     _process: Process
     _disk: Disk
     _opened: Callable[[Storage], object]
-    """Told when the changelog is open."""
+    """Called with the storage when the changelog is open."""
     _serves: Callable[[Application], object]
-    """Told what answers, once it does."""
+    """Called with the application once it answers."""
     _connections: Connections
     _folded: Callable[[int, int], object] = attrs.field(default=lambda _serial, _last: None, kw_only=True)
-    """Told, perhaps in a thread, how far the view is brought up to date: its serial, and the last one of the log."""
+    """Called, perhaps in a thread, with how far the view is brought up to date: its serial, and the last one of the log."""
     _patience: float = attrs.field(default=PATIENCE, kw_only=True)
     """Seconds for which ``open`` brings the view up to date."""
     factory: SiteHolder = attrs.field(factory=SiteHolder, init=False)
@@ -70,7 +70,7 @@ class Server:
     def open(self, access_log: AccessLog | None = None, lock: int | None = None) -> None:
         """Open the server directory and have ``factory`` lead to what there is.  Blocking; raise what makes it impossible.
 
-        ``access_log`` is told of every answer.  ``lock`` is a descriptor that holds the lock of the directory already.
+        ``access_log`` gets a line for every answer.  ``lock`` is a descriptor that holds the lock of the directory already.
         """
         self._access_log = access_log
         self.serverdir = serverdir = open_directory(self._settings, lock)

@@ -74,7 +74,7 @@ def make_service(settings: Settings, inherited: Inherited | None = None, pidfile
     """Return the service that ``settings`` describe, for twistd.
 
     ``inherited`` is what a restarted server has from before the restart, and ``pidfile`` the file that it removes in the end.
-    Raise ``TwistpiError`` and ``ServerdirRefused`` for what can be told before anything is opened.
+    Raise ``TwistpiError`` and ``ServerdirRefused`` for what is known before anything is opened.
     """
     reactor = cast(IServerReactor, _chosen_reactor)
     service = TwistpiService(settings, reactor, os.environ, inherited=inherited)
@@ -100,7 +100,7 @@ def _remove_in_the_end(pidfile: str, reactor: IServerReactor) -> None:
 
 
 def _end_quietly(text: str) -> None:
-    """Have the error with which twistd ends be shown as ``text`` and no more: it is in the log."""
+    """Show the error with which twistd ends as ``text`` only, because it is in the log."""
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if sys.__stderr__ is not None:
@@ -110,7 +110,7 @@ def _end_quietly(text: str) -> None:
 
 
 def _end_with_failure() -> None:
-    """Have this process end with the exit status 1: twistd returns 0 whenever its reactor stops, whatever stopped it."""
+    """Make this process end with the exit status 1; twistd ends with 0 whatever stopped its reactor."""
 
     def leave() -> None:
         sys.stdout.flush()

@@ -118,7 +118,7 @@ class Storage:
         return storage
 
     def use_bucket(self, bucket: NodeBucket | None) -> None:
-        """Have the blobs in ``bucket``, if there is one; it is closed with this."""
+        """Keep blobs in ``bucket``, if there is one; it is closed with this."""
         if bucket is not None:
             self.bucket, self.blobs = bucket, bucket.blobs
             self._open.callback(bucket.close)

@@ -58,7 +58,7 @@ class NameListParser:
     is_whole: bool = True
     """Whether the bytes cannot have broken off unnoticed."""
     is_flat: bool = False
-    """Whether an HTML page lists files, from whose names those of the projects are told."""
+    """Whether an HTML page lists files, whose names contain those of the projects."""
     last_serial: int | None = attrs.field(default=None, init=False)
     """The upstream's serial of the list; known when all names were read."""
 

@@ -34,7 +34,7 @@ class MergedPage:
     files: tuple[tuple[str, KnownFile], ...]
     """Each with the index that owns it; one per file name, nearest index first, within an index in its own order."""
     versions: tuple[str, ...] = ()
-    """Without repetition; they include every file's version that can be told (PEP 700)."""
+    """Without repetition; they include the version of every file that has one in its name (PEP 700)."""
     header: PageHeader = _NO_HEADER
     """``last_serial`` and ``extra`` only when the page is of a single index, since they are about one repository."""
     vanished: bool = False

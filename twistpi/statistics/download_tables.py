@@ -46,7 +46,7 @@ class Batch:
 
 
 def add_rows(connection: sqlite3.Connection, day: str, rows: Iterable[Row], *, is_sent: bool = False) -> None:
-    """Count ``rows`` for ``day``; ``is_sent`` says whether the primary is to be told."""
+    """Count ``rows`` for ``day``; ``is_sent`` says whether they are to be sent to the primary."""
     tables = ("downloads", "unsent") if is_sent else ("downloads",)
     agents: dict[Agent, int] = {}
     for index, project, filename, installer, version, python, number in rows:

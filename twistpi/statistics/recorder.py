@@ -60,7 +60,7 @@ class Recorder:
     _delivery: Delivery | None = None
     """None on a primary."""
     received: Callable[[Sequence[Row]], object] = attrs.field(default=lambda rows: None, init=False)
-    """Told of the rows that another server counted, once they are stored here."""
+    """Called with the rows that another server counted, once they are stored here."""
     written: int = attrs.field(default=0, init=False)
     """Downloads that were written since the start."""
     _turn: DeferredLock = attrs.field(factory=DeferredLock, init=False)

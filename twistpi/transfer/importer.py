@@ -113,7 +113,7 @@ class Importer:
     # Bytes ---------------------------------------------------------------------------------------------------------
 
     def _begin(self, record: FileRecord, pool: ThreadPoolExecutor) -> _Pending:
-        """Have the bytes of a file stored, unless it is there."""
+        """Begin to store the bytes of a file, unless it is there."""
         reader = self._target.reader
         try:
             index = reader.index(record.index)

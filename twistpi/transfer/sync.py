@@ -115,7 +115,7 @@ class Sync:
         return files
 
     def _fetch(self, link: Link) -> int | None:
-        """Have the server fetch a file, and its core metadata; return the bytes, None when it had them."""
+        """Let the server fetch a file and its core metadata; return the number of bytes, None if it had them."""
         if link.core_metadata:
             self._read(f"{link.url}{METADATA}")
         return self._read(link.url)

@@ -126,7 +126,7 @@ class TrialTarget:
 
 
 def read_bytes(record: FileRecord, write: Callable[[bytes], object]) -> Stored:
-    """Have ``write`` get the bytes of a file; raise ``BadRequest`` when they are not those that its record tells."""
+    """Pass the bytes of a file to ``write``; raise ``BadRequest`` when they are not those of its record."""
     wanted = {name for name in record.hashes if name in hashlib.algorithms_guaranteed and not name.startswith("shake")}
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *wanted}}
     size = 0

@@ -65,8 +65,8 @@ class AccessLog:
         self._failing = False
 
     def note(self, logged: Logged, now: float) -> None:
-        """An answer was given at ``now``, in Unix seconds.  Where a line cannot be written, that is told once, and nothing more:
-        answers are worth more than lines about them.
+        """An answer was given at ``now``, in Unix seconds.  A line that cannot be written is reported once, and then no
+        more: answers are worth more than lines about them.
         """
         try:
             self._file.write(without_secrets(self._write_line(logged, now)) + "\n")

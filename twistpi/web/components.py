@@ -104,9 +104,9 @@ class ReplicationServices:
     snapshots: Snapshots | None = None
     """Makes copies of the view for new replicas."""
     compactor: Compactor | None = None
-    """Has the changelog begin later."""
+    """Makes the changelog begin later."""
     cluster: Callable[[], Mapping[str, Json]] | None = None
-    """Says of a cluster what its nodes know of each other."""
+    """Returns what the nodes of a cluster know of each other."""
 
 
 @attrs.define(eq=False, kw_only=True)

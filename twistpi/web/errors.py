@@ -119,7 +119,7 @@ def error_reply(
 
 
 def _public_text(error: TwistpiError) -> str:
-    """Return what clients are told of ``error``: all of it, without paths of the server's disk."""
+    """Return the sentence of ``error`` for clients: all of it, without paths of the server's disk."""
     if isinstance(error, WrittenNotShown):
         return (
             f"The change is stored in the changelog as entry {error.serial}, but the server cannot write to its disk now "
@@ -146,7 +146,7 @@ def _headers_of(error: TwistpiError) -> Headers:
 
 
 def _fields_of(error: TwistpiError) -> Mapping[str, object]:
-    """Return what programs are told of an error beside its sentence."""
+    """Return the fields that programs get with the sentence of an error."""
     if not isinstance(error, FileRefused):
         return NOTHING
     return {name: value for name, value in fields_of(error).items() if name != "sentence"}

@@ -118,7 +118,7 @@ class Waiting(Resource):
     ) -> None:
         """``sentence`` returns why nothing is served yet, and ``facts`` the status.
 
-        ``retry_after`` returns in how many seconds a client should ask again, or None where that cannot be told.
+        ``retry_after`` returns in how many seconds a client should ask again, or None where that is unknown.
         """
         super().__init__()
         self._default_headers, self._sentence, self._facts, self._retry_after = default_headers, sentence, facts, retry_after

@@ -198,7 +198,7 @@ class Pages:
         return self._ready.page_cache.put(key, page, since=mark)
 
     def learn(self, path: bytes, variant: str, asked: PageRequest) -> None:
-        """Have the fast path answer requests for ``path`` in ``variant`` with this page, if everybody may see it."""
+        """Let the fast path answer requests for ``path`` in ``variant`` with this page, if everybody may see it."""
         if asked.visibility.is_open and self._access.is_current(asked.visibility):
             self._ready.learn_page(path, variant, asked.key)
 

@@ -31,7 +31,7 @@ _READING: Final = (b"GET", b"HEAD", b"OPTIONS")
 
 
 async def leave_to_first(_serial: int) -> None:
-    """Have a request that a worker is not far enough for answered by the first process, which waits: raise ``AskFirst``."""
+    """Raise ``AskFirst`` if this worker has not got as far as the request needs: the first process waits, and answers."""
     raise AskFirst
 
 

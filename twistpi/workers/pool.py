@@ -119,7 +119,7 @@ class WorkerPool:
         self._stopping = False
 
     def start(self, application: Application, ports: Mapping[str, Port]) -> None:
-        """Have workers accept from ``ports``, given by their endpoints, and answer what they cannot through ``application``.
+        """Let workers accept from ``ports``, given by their endpoints, and answer what they cannot through ``application``.
 
         To be called once, when the reactor runs: twistd may fork before.
         """
@@ -140,11 +140,11 @@ class WorkerPool:
             worker.start()
 
     def reopen(self) -> None:
-        """Have workers open their certificates and logs again."""
+        """Let workers open their certificates and logs again."""
         self._command(REOPEN)
 
     def hurry(self) -> None:
-        """Have workers end now, whatever they are answering; after ``close``."""
+        """Make workers end now, whatever they are answering; after ``close``."""
         self._command(HURRY)
 
     def close(self) -> Deferred[None]:
@@ -272,7 +272,7 @@ class _Worker(ProcessProtocol):
             self._start_later(f"it could not be started: {error}")
 
     def stop(self, timeout: float) -> Deferred[None]:
-        """Have the process end, within ``timeout`` seconds, and start no other."""
+        """Make the process end within ``timeout`` seconds, and start no other."""
         self._cancel_timer()
         if self._process is None:
             return succeed(None)

@@ -94,7 +94,7 @@ class SharedState:
         return cls(descriptor)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._words.release()
         self._memory.close()
         os.close(self.descriptor)

@@ -102,7 +102,7 @@ def backup(
 
 
 def _skipped_lines(skipped: tuple[int, int] | None) -> Iterator[str]:
-    """Yield what people are told of entries that were compacted before they could be backed up."""
+    """Yield lines about entries that were compacted before they could be backed up."""
     if skipped is not None:
         first, last = skipped
         yield f"note: the entries {first:,} to {last:,} were compacted before this backup; the summary of them is in it"

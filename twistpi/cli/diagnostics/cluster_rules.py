@@ -34,7 +34,7 @@ class DatabaseSeen:
     log_id: str | None = None
     """None while no log is there."""
     identity: str = ""
-    """What tells it from a copy of it."""
+    """What distinguishes it from a copy of it."""
     schema: int | None = None
     """The version of the schema; None while there is none."""
     known_schema: int = 0

@@ -69,7 +69,7 @@ class AccountPage:
     _tokens: TokensHandler
 
     async def own(self, request: Request) -> Reply:
-        """Lead to the reader's own account."""
+        """Redirect to the reader's own account."""
         frame = await self._forms.frame(request)
         return self._forms.done(request, _path(str(frame.caller.user)))
 

@@ -41,7 +41,7 @@ class _Kind:
     words: Callable[[float], str]
     begins_at: Literal["zero", "least"] = "zero"
     is_rate: bool = False
-    """Whether a point has what happened in its time, which is told per minute."""
+    """Whether a point has what happened in its time, which is shown per minute."""
 
 
 def _share(hit: float, *others: float) -> float | None:

@@ -46,7 +46,7 @@ class RequestHead:
     tags: frozenset[str] | None
     """Of ``If-None-Match``; None without one."""
     json_errors: bool
-    """Whether errors are told as JSON."""
+    """Whether errors are sent as JSON."""
     agent: Agent
     """The installer, for the count of downloads."""
 

@@ -257,7 +257,7 @@ class ForwardedRequest:
             self._channel.send_continue()
 
     def _hurry(self) -> None:
-        """Have the client answered before the body's end if much is outstanding, or if it waits for ``100 Continue``."""
+        """Answer the client before the end of its body if much is outstanding, or if it waits for ``100 Continue``."""
         if self._is_complete or self._closed:
             return
         self._resume()

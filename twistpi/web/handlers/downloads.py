@@ -66,7 +66,7 @@ class DownloadsHandler:
         return await self._offload(self._reply, Scope((index.name,), normalized), *_asked(request))
 
     async def _prepare(self) -> None:
-        """Have written what was counted; raise ``AskFirst`` in a worker, and ``TwistpiError`` where nothing is counted."""
+        """Write what was counted; raise ``AskFirst`` in a worker, and ``TwistpiError`` where nothing is counted."""
         if not self._downloads.is_counting:
             raise TwistpiError("This server does not count downloads (its setting no-downloads).", 404)
         if self._recorder is None:

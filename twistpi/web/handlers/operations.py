@@ -90,7 +90,7 @@ class CompactionHandler:
     _compactor: Compactor
 
     async def compact(self, request: Request) -> Reply:
-        """Have the changelog begin after the entry ``after``; ``sha256`` is that of the summary's lines."""
+        """Make the changelog begin after the entry ``after``; ``sha256`` is that of the summary's lines."""
         await _check_administrator(self._access, request)
         match json_body(request):
             case {"after": int(serial), "sha256": str(sha256)} if serial > 0:

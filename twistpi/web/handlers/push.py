@@ -137,7 +137,7 @@ class PushHandler:
         return await self._storage.finish(push)
 
     async def _learn(self, index: Index, project: str) -> None:
-        """Have the view know what the mirror ``index`` has of ``project``, if anything."""
+        """Bring what the mirror ``index`` has of ``project``, if anything, into the view."""
         with suppress(UnknownProject):
             await self._mirrors.pages.ensure(index, project)
 

@@ -4,7 +4,7 @@ Such a request carries ``Authorization: Twistpi-Node TOKEN`` (``auth/tokens.py``
 method, path and query, within a minute, and once.  Nonces are remembered for as long as their tokens would be good; tokens older
 than this process are not good, so that a restart forgets nothing that matters.
 
-Time is measured here by a clock that does not jump, set once at the start.  Each response tells it in ``X-Twistpi-Time``, and a
+Time is measured here by a clock that does not jump, set once at the start.  Each response says it in ``X-Twistpi-Time``, and a
 server that is refused as ``expired`` repeats its request by that time.  So clocks need not agree.
 """
 
@@ -140,13 +140,13 @@ class NodeResponder:
 
 
 def node_json(value: object, status: int = 200) -> Reply:
-    """``value`` as one server tells it another."""
+    """Return ``value`` as servers send it to each other."""
     body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     return Reply(status, ((b"Content-Type", JSON), length_of(body), NO_STORE), body)
 
 
 def refusal_reply(error: TwistpiError) -> Reply:
-    """``error`` as one server tells it another: its sentence, its name, and its fields, which also stand beside these."""
+    """Return ``error`` as servers send it to each other: sentence, name, and fields, which also stand beside these."""
     fields = fields_of(error)
     later = {} if error.retry_after is None else {"retry_after": error.retry_after}
     report = {**fields, **later, "error": type(error).__name__, "message": str(error), "fields": fields}

@@ -51,7 +51,7 @@ class UpstreamQuestionHandler:
     _offload: Offload
 
     async def page(self, request: Request, claim: NodeClaim) -> bytes:
-        """Have the log contain what can be known of a project; ``{"index", "project", "force", "unrecorded", "whole"}``.
+        """Bring all that can be known of a project into the log; ``{"index", "project", "force", "unrecorded", "whole"}``.
 
         The answer is a ``PageState`` with the serial of the log.  Where the log has no room for the project, or with ``whole``,
         the project is in the answer, too; a follower that does not say that it takes ``unrecorded`` ones is told ``StorageFull``.
@@ -75,7 +75,7 @@ class UpstreamQuestionHandler:
         return None if known is None else written_project(known)
 
     async def metadata(self, request: Request, claim: NodeClaim) -> bytes:
-        """Have the core metadata of a mirrored file here; ``{"index", "project", "path", "unkept"}``.
+        """Bring the core metadata of a mirrored file here; ``{"index", "project", "path", "unkept"}``.
 
         The answer says which blob it is, or has it as ``content`` in Base64 where the disk has no room for it; a follower that
         does not say that it takes ``unkept`` ones is told ``StorageFull``.  Raises what ``MetadataService.metadata`` raises.

@@ -73,7 +73,7 @@ class FileBody:
         return self.end - self.offset
 
     def send(self, socket_number: int) -> int:
-        """Have the kernel copy from the file to the socket."""
+        """Let the kernel copy from the file to the socket."""
         sent = os.sendfile(socket_number, self.descriptor, self.offset, min(self.ready, _ONE_SEND))
         if sent == 0:
             raise OSError("the file is shorter than it was")
@@ -119,7 +119,7 @@ class GrowingBody(FileBody):
         return max(0, min(self.download.available, self.end) - self.offset)
 
     def send(self, socket_number: int) -> int:
-        """Have the kernel copy from the file, or hand it what is in memory."""
+        """Let the kernel copy from the file, or pass it what is in memory."""
         window = self.download.window
         if window is None:
             self.descriptor = self.download.fileno()

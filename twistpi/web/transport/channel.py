@@ -248,7 +248,7 @@ class Channel(HTTPChannel):
     # Early answers ---------------------------------------------------------------------------------------------------
 
     def answer_soon(self, request: Request) -> None:
-        """Have ``request`` answered in the reactor's next turn although its body is still arriving, as the connection's last.
+        """Let ``request`` be answered in the reactor's next turn, as the connection's last, although its body is still arriving.
 
         Does nothing if all of the body is here by then, or the client gone. Not at once: callers may be inside the body's
         ``write``.
