@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.fakes.memory_changelog import MemoryChangelog
 from tests.in_reactor import offload
+from tests.view.small_world import kept_blobs
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.received import Receiving
 from twistpi.blobs.tree import Tree, open_tree
@@ -61,7 +62,7 @@ def removed(filename: str, index: str = INDEXES[0]) -> FileRemoved:
 
 def check_blobs(tree: Tree, reader: Reader) -> None:
     """Everything that is named is there, whole."""
-    for blob in reader.kept_blobs():
+    for blob in kept_blobs(reader):
         address = BlobAddress(blob.digits, blob.filename)
         assert tree.find(address) == blob.size, f"{address.relative} is lost"
         assert tree.digest(address) == blob.sha256

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.rules.release_setup import DEV, PROD, PYPI, SDIST, SECOND, WHEEL, Setup, digest, kinds, make_setup, upload
 from tests.rules.test_rules_accounts import JSON_VALUES, result_or_refusal
-from tests.view.small_world import cached, listed
+from tests.view.small_world import cached, kept_blobs, listed
 from tests.view.small_world import link as mirrored
 from twistpi.model.changes import Change, LinksChanged
 from twistpi.model.errors import TwistpiError, UnknownFile
@@ -247,7 +247,7 @@ def test_a_project_of_a_mirror_goes_with_its_cached_files(setup: Setup) -> None:
     with pytest.raises(TwistpiError, match="project 'demo' is on non-volatile index root/pypi"):
         remove_project(setup, PYPI, "demo")
     assert remove_project(setup, MIRROR, "demo")
-    assert list(setup.view.reader.kept_blobs()) == []
+    assert kept_blobs(setup.view.reader) == []
 
 
 @pytest.mark.parametrize(

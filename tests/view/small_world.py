@@ -25,6 +25,8 @@ from twistpi.model.peers import Position
 from twistpi.model.records import Link
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
+from twistpi.view.read import KeptBlob, Reader
+from twistpi.view.read_releases import BEGINNING, Mark
 
 AT = "2026-11-22T17:00:00.123456Z"
 INDEX = "root/pypi"
@@ -133,3 +135,13 @@ def removed(*filenames: str) -> LinksChanged:
 def cached(filename: str = FILENAMES[0], sha256: str = DIGESTS[0], size: int = 5, path: str | None = None) -> FileCached:
     """A file of the project ``demo`` is here."""
     return FileCached(INDEX, "demo", filename, sha256, size, path)
+
+
+def kept_blobs(reader: Reader, limit: int = 1000) -> list[KeptBlob]:
+    """Every blob that the view names, read ``limit`` rows at a time."""
+    found: list[KeptBlob] = []
+    mark: Mark | None = BEGINNING
+    while mark is not None:
+        some, mark = reader.named_blobs(mark, limit)
+        found += [named.blob for named in some]
+    return found

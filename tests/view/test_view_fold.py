@@ -17,6 +17,7 @@ from tests.view.small_world import (
     cached,
     changed,
     fold,
+    kept_blobs,
     link,
     listed,
     removed,
@@ -378,7 +379,7 @@ def test_news_of_a_file_that_was_never_listed_say_nothing(view: ViewDatabase, ch
     assert view.reader.project(INDEX, "demo") is None
     fold(view, listed(link(SDIST)), change)
     assert known(view).files == (KnownFile(link(SDIST), file_path(link(SDIST))),)
-    assert list(view.reader.kept_blobs()) == []
+    assert kept_blobs(view.reader) == []
 
 
 @pytest.mark.parametrize("count", [1, 19, 20, 21, 65])

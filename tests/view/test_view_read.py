@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.view.small_world import DIGESTS, FILENAMES, INDEX, cached, changed, fold, link, listed, removed
+from tests.view.small_world import DIGESTS, FILENAMES, INDEX, cached, changed, fold, kept_blobs, link, listed, removed
 from twistpi.model.changes import EpochBegan, IndexCreated, LinksChanged, MetadataCached, MetadataMissing, ProjectVanished
 from twistpi.model.records import Link, PageHeader
 from twistpi.rules.mirrors import file_path
@@ -76,7 +76,7 @@ def test_kept_blobs_are_those_that_files_need_with_the_digits_of_their_paths(vie
     bare = link(SDIST, sha256=None)
     fold(view, listed(link(), bare, link("demo-9.zip")), cached(), cached(SDIST, DIGESTS[1], 6))
     fold(view, MetadataCached(INDEX, "demo", WHEEL, DIGESTS[2], 7), MetadataCached(INDEX, "demo", SDIST, DIGESTS[2], 7))
-    assert list(view.reader.kept_blobs()) == [
+    assert kept_blobs(view.reader) == [
         KeptBlob(DIGESTS[0][:16], WHEEL, DIGESTS[0], 5),
         KeptBlob(DIGESTS[0][:16], f"{WHEEL}.metadata", DIGESTS[2], 7),
         KeptBlob(DIGESTS[1][:16], SDIST, DIGESTS[1], 6),
@@ -88,7 +88,7 @@ def test_kept_metadata_lies_where_its_known_file_says(view: ViewDatabase) -> Non
     fold(view, listed(link(sha256=None)), MetadataCached(INDEX, "demo", WHEEL, DIGESTS[2], 7), cached())
     known = view.reader.project(INDEX, "demo")
     assert known is not None
-    digits = {(blob.filename, blob.digits) for blob in view.reader.kept_blobs()}
+    digits = {(blob.filename, blob.digits) for blob in kept_blobs(view.reader)}
     file = known.files[0]
     assert digits == {(WHEEL, str(file.blob_sha256)[:16]), (f"{WHEEL}.metadata", str(file.metadata_blob_sha256)[:16])}
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories
+from tests.view.small_world import AT, DIGESTS, FILENAMES, LOG, TWIN, fold, fold_history, histories, kept_blobs
 from tests.view.test_view_fold_property import MEMORY
 from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, Change, FileCached, IndexCreated, IndexDeleted, LinksChanged
 from twistpi.model.records import KnownFile, Link
@@ -36,7 +36,7 @@ from twistpi.replication.missing_blobs import named_by
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase, open_view
 from twistpi.view.read import KeptBlob, NamedBlob
-from twistpi.view.read_releases import BEGINNING, Mark, ReleaseReader
+from twistpi.view.read_releases import BEGINNING, ReleaseReader
 
 INDEX, OTHER = "alice/dev", "alice/prod"
 WHEEL, SDIST = FILENAMES[:2]
@@ -178,7 +178,7 @@ def test_a_removal_takes_what_is_empty_along_and_nothing_else(view: ViewDatabase
     assert sorted(() if known is None else known.versions) == left
     assert view.reader.has_project(INDEX, "demo") == bool(left)
     assert view.reader.release(OTHER, "demo", "1.0") == elsewhere
-    assert {blob.sha256 for blob in view.reader.kept_blobs()} >= {DIGESTS[0]}
+    assert {blob.sha256 for blob in kept_blobs(view.reader)} >= {DIGESTS[0]}
 
 
 def test_what_was_removed_is_remembered_as_gone(view: ViewDatabase) -> None:
@@ -186,7 +186,7 @@ def test_what_was_removed_is_remembered_as_gone(view: ViewDatabase) -> None:
     fold(view, ProjectRemoved(INDEX, "demo"))
     paths = (path_of(WHEEL, DIGESTS[0]), toxresult().path, doczip().path)
     assert all(view.reader.was_removed(INDEX, path) and not view.reader.was_removed(OTHER, path) for path in paths)
-    assert list(view.reader.kept_blobs()) == []
+    assert kept_blobs(view.reader) == []
 
 
 def test_a_yanked_file_says_so_until_it_is_not_any_more(view: ViewDatabase) -> None:
@@ -209,23 +209,13 @@ def test_every_blob_of_a_release_is_known_to_be_needed(view: ViewDatabase) -> No
     beside = uploaded(metadata_sha256=DIGESTS[1], metadata_size=2, provenance_sha256=DIGESTS[2], provenance_size=3)
     fold(view, beside, toxresult(), doczip(DIGESTS[1]))
     digits = DIGESTS[0][:16]
-    assert {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()} == {
+    assert {(blob.digits, blob.filename) for blob in kept_blobs(view.reader)} == {
         (digits, WHEEL),
         (digits, f"{WHEEL}.metadata"),
         (DIGESTS[2][:16], f"{WHEEL}.provenance"),
         (digits, toxresult().filename),
         (DIGESTS[1][:16], doczip().filename),
     }
-
-
-def walked(view: ViewDatabase, limit: int) -> list[str]:
-    """What a walk through all that is named comes by."""
-    found: list[str] = []
-    mark: Mark | None = BEGINNING
-    while mark is not None:
-        some, mark = view.reader.named_blobs(mark, limit)
-        found += [str(named.blob) for named in some]
-    return sorted(found)
 
 
 def test_a_walk_through_what_is_named_comes_by_uploads_first_and_says_for_which_index(view: ViewDatabase) -> None:
@@ -250,7 +240,7 @@ def test_only_the_newest_set_of_advisories_is_named(view: ViewDatabase) -> None:
         AdvisoriesAccepted(digest, 7, 1, "https://feed.example/all.zip", "2026-11-30T00:00:00Z") for digest in DIGESTS[:2]
     )
     fold(view, old, new)
-    assert [blob.sha256 for blob in view.reader.kept_blobs()] == [new.sha256]
+    assert [blob.sha256 for blob in kept_blobs(view.reader)] == [new.sha256]
     assert view.reader.count_files() == 1
     found = view.reader.advisory_set()
     assert found is not None
@@ -281,7 +271,7 @@ def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
         for sha256, filename in pushed:
             change = uploaded(filename, metadata_sha256=DIGESTS[1], metadata_size=1, provenance_sha256=sha256, provenance_size=2)
             fold(view, change)
-        needed = {(blob.digits, blob.filename) for blob in view.reader.kept_blobs()}
+        needed = {(blob.digits, blob.filename) for blob in kept_blobs(view.reader)}
         known = {filename for _, filename in needed} | {*FILENAMES, ADVISORY_SET}
         endings = ("", ".metadata", ".provenance")
         filenames = {filename.removesuffix(ending) + more for filename in known for ending in endings for more in endings}
@@ -289,9 +279,9 @@ def test_a_blob_is_named_exactly_when_it_is_among_those_that_are_needed(
         named = {(one, filename) for one in digits for filename in filenames if view.reader.names_blob(one, filename)}
         assert named == needed
         told = {view.reader.kept_blob(*one) for one in needed}
-        assert told <= set(view.reader.kept_blobs())
+        assert told <= set(kept_blobs(view.reader))
         assert {(blob.digits, blob.filename) for blob in told if blob is not None} == needed
-        assert walked(view, 1) == walked(view, 1000) == sorted(map(str, view.reader.kept_blobs()))
+        assert sorted(map(str, kept_blobs(view.reader, 1))) == sorted(map(str, kept_blobs(view.reader)))
 
 
 def test_a_file_leads_to_its_release_and_a_removed_name_to_its_former_paths(view: ViewDatabase) -> None:

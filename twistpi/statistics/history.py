@@ -90,15 +90,11 @@ class History:
         else:
             self._failing = False
 
-    def points(self, name: str, length: int = MINUTE, since: float = 0.0) -> Sequence[Point]:
-        """Return the points of the figure ``name``, oldest first; any thread.
+    def series(self, names: Iterable[str], length: int = MINUTE, since: float = 0.0) -> Mapping[str, Sequence[Point]]:
+        """Return the points of the figures ``names``, oldest first; any thread.
 
         ``length`` is ``MINUTE`` or ``HOUR``; points before ``since``, in Unix seconds, are left out.
         """
-        return self.series([name], length, since)[name]
-
-    def series(self, names: Iterable[str], length: int = MINUTE, since: float = 0.0) -> Mapping[str, Sequence[Point]]:
-        """Return the same of several figures."""
         found: dict[str, list[Point]] = {name: [] for name in names}
         for at, figures in self._rows(length, since):
             for name, points in found.items():

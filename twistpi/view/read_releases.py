@@ -197,23 +197,8 @@ class ReleaseReader:
         counted = f"SELECT (SELECT count(*) FROM kept WHERE sha256 IS NOT NULL) + {others}"
         return int(self._execute(counted).fetchone()[0])
 
-    def kept_blobs(self) -> Iterator[KeptBlob]:
-        """Every blob that the view says is here; once for each index that holds it."""
-        for row in self._execute(f"SELECT {_FILE} FROM kept CROSS JOIN file ON file.id = kept.file"):
-            yield from _blobs_of_file(*row)
-        rows = self._execute(
-            "SELECT filename, provenance_sha256, provenance_size"
-            " FROM uploaded JOIN file ON file.id = uploaded.file WHERE provenance_sha256 IS NOT NULL"
-        )
-        for filename, sha256, size in rows:
-            yield KeptBlob(sha256[:16], f"{filename}{_PROVENANCE}", sha256, size)
-        for row in self._execute("SELECT path, sha256, size FROM attachment"):
-            yield _attached_blob(*row)
-        for sha256, size in self._execute("SELECT sha256, size FROM advisory_set"):
-            yield KeptBlob(sha256[:16], ADVISORY_SET, sha256, size)
-
     def named_blobs(self, after: Mark, limit: int) -> tuple[list[NamedBlob], Mark | None]:
-        """The next blobs of ``kept_blobs`` after a mark, with their indexes: uploaded ones first.
+        """The next blobs that the view says are here, after a mark, once for each index that holds one: uploaded ones first.
 
         ``after`` is ``BEGINNING`` or the mark returned before; ``limit`` is how many rows are read.  The mark is None at the end.
         """
@@ -229,7 +214,7 @@ class ReleaseReader:
         return found, (stage + 1, 0) if stage + 1 < len(_STAGES) else None
 
     def kept_blob(self, digits: str, filename: str) -> KeptBlob | None:
-        """The blob of ``kept_blobs`` with these ``digits`` and this ``filename``, or None; a few look-ups."""
+        """The blob of ``named_blobs`` with these ``digits`` and this ``filename``, or None; a few look-ups."""
         for columns, source, values in _ways_to(digits, filename):
             row = self._execute(f"SELECT {columns} {source}", values).fetchone()
             if row is not None:
@@ -252,7 +237,7 @@ class ReleaseReader:
         return any(self._execute(listed, (name, digits)).fetchone() is not None for name in names)
 
     def names_blob(self, digits: str, filename: str) -> bool:
-        """Whether ``kept_blobs`` has a blob with these ``digits`` and this ``filename``; a few look-ups."""
+        """Whether ``named_blobs`` has a blob with these ``digits`` and this ``filename``; a few look-ups."""
         return self.kept_blob(digits, filename) is not None
 
     def _release(self, index: str, project: str, row: Row) -> Release:
