@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
+from twistpi.changelog.catch_up import decode_body
 from twistpi.model.changes import Entry
 from twistpi.model.peers import BEGINNING, Position
 
@@ -47,6 +50,10 @@ class ListView:
         self.pending.append(entry)
         if entry.by in self.fail_apply:
             raise self.fail_apply[entry.by]
+
+    def apply_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        for serial, body in enumerate(bodies, first):
+            self.apply(decode_body(serial, body))
 
     def remember(self, fact: str) -> None:
         """A local fact."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from hypothesis import strategies as st
@@ -23,6 +23,7 @@ from twistpi.model.changes import (
 )
 from twistpi.model.peers import Position
 from twistpi.model.records import Link
+from twistpi.model.releases import FileRemoved
 from twistpi.rules.mirrors import file_path
 from twistpi.view.database import ViewDatabase
 from twistpi.view.read import KeptBlob, Reader
@@ -74,6 +75,7 @@ def small_changes() -> SearchStrategy[Change]:
         st.builds(FileCached, index, project, filename, digests(), size, paths),
         st.builds(MetadataCached, index, project, filename, digests(), size, paths),
         st.builds(MetadataMissing, index, project, filename, st.just("no metadata"), paths),
+        st.builds(FileRemoved, index, project, filename),
         st.builds(IndexCreated, index, st.just({"type": "mirror", "volatile": False})),
         st.builds(IndexDeleted, index),
         st.builds(IndexModified, index, st.just({"title": "other"}), st.sampled_from([(), ("volatile",)])),
@@ -81,9 +83,21 @@ def small_changes() -> SearchStrategy[Change]:
     )
 
 
-def histories() -> SearchStrategy[list[tuple[Change, ...]]]:
+def frequent_changes() -> SearchStrategy[Change]:
+    """Changes of the kinds that nearly all entries of a long log are, about few files."""
+    project, filename = st.sampled_from(["demo", "other"]), st.sampled_from(FILENAMES)
+    links = st.lists(small_links(), max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(LinksChanged, st.just(INDEX), project, links, versions_added=st.just(("1.0", "2.0"))),
+        st.builds(FileCached, st.just(INDEX), project, filename, digests(), st.integers(1, 2)),
+        st.builds(MetadataCached, st.just(INDEX), project, filename, digests(), st.integers(1, 2)),
+        st.builds(FileRemoved, st.just(INDEX), project, filename),
+    )
+
+
+def histories(changes: Callable[[], SearchStrategy[Change]] = small_changes) -> SearchStrategy[list[tuple[Change, ...]]]:
     """What the entries 1, 2, 3 … of a log say."""
-    return st.lists(st.lists(small_changes(), min_size=1, max_size=3).map(tuple), max_size=12)
+    return st.lists(st.lists(changes(), min_size=1, max_size=3).map(tuple), max_size=12)
 
 
 def place(serial: int) -> Position:

@@ -13,8 +13,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.view.small_world import LOG, entries, fold_history, histories
+from tests.view.small_world import AT, LOG, entries, fold_history, frequent_changes, histories, place
 from twistpi.model.changes import Change, IndexDeleted, LinksChanged
+from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.records import Link
 from twistpi.model.releases import FileUploaded, ProjectRemoved
 from twistpi.rules.mirrors import file_path
@@ -43,6 +44,21 @@ def test_in_one_go_in_two_parts_and_after_a_rebuild_is_the_same(history: History
         drop_view(path)
         assert in_parts == whole
         assert folded(path, *[[changes] for changes in history]) == whole
+
+
+@settings(max_examples=100)
+@given(history=histories() | histories(frequent_changes), cut=st.integers(0, 12))
+def test_many_entries_at_once_are_folded_as_one_after_the_other(history: History, cut: int) -> None:
+    bodies = [encode_content(AT, "+mirror", changes) for changes in history]
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = os.path.join(folder, "many.sqlite")
+        with contextlib.closing(open_view(path, LOG)) as view:
+            view.begin()
+            view.apply_many(1, bodies[:cut])
+            view.apply_many(1 + len(bodies[:cut]), bodies[cut:])
+            view.commit(place(len(bodies)))
+        decoded = [decode_content(body).changes for body in bodies]
+        assert list(dump(path)) == folded(os.path.join(folder, "one.sqlite"), decoded)
 
 
 @settings(max_examples=30)

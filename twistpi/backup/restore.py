@@ -35,7 +35,7 @@ from twistpi.backup.writer import SECRET
 from twistpi.blobs.incoming import open_to_others
 from twistpi.blobs.received import adopt_file
 from twistpi.blobs.tree import Tree, open_tree
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.catch_up import fold_all
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.format import NEW_SUFFIX, segment_name, write_base
@@ -161,7 +161,7 @@ class Restore:
             begin_view(layout.changelog, self._disk, view, reporting(partial(self._progress, "summary")))
             with closing(FileChangelog.open(layout.changelog, self._disk, trusted=view.position)) as log:
                 last = log.last.serial
-                catch_up(log, view, applied=lambda serial, _changes: self._progress("view", serial, last))
+                fold_all(log, view, lambda serial: self._progress("view", serial, last))
             tree, total, done = open_tree(self._serverdir), view.reader.count_files(), 0
             mark: Mark | None = FIRST
             while mark is not None:

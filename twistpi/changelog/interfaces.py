@@ -116,6 +116,9 @@ class View(Protocol):
     def apply(self, entry: Entry) -> None:
         """Fold ``entry``, the next one, into the open transaction."""
 
+    def apply_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        """The same with the entries from serial ``first`` on, of which ``bodies`` are the JSON."""
+
     def commit(self, position: Position) -> None:
         """Make the transaction visible to readers, stamped with ``position`` in the same transaction."""
 

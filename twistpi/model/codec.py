@@ -96,6 +96,8 @@ def encode_change(change: Change) -> dict[str, Json]:
 
 def decode_change(fields: dict[str, Json]) -> Change:
     """Return the change in a JSON object, which is modified."""
+    if not isinstance(fields, dict):
+        raise _malformed("?", f"{fields!r} is no object")
     name = fields.pop("kind", None)
     found = _READERS.get(name) if isinstance(name, str) else None
     if found is None:
@@ -117,10 +119,16 @@ def encode_content(at: str, by: str, changes: Sequence[Change]) -> bytes:
 
 def decode_content(body: bytes, serial: int = 0) -> Entry:
     """Return the entry in the JSON of one line."""
+    at, by, changes = read_content(body)
+    return Entry(serial, at, by, tuple([decode_change(change) for change in changes]))
+
+
+def read_content(body: bytes) -> tuple[str, str, list[dict[str, Json]]]:
+    """Return what the JSON of one line says: the time, the author and the changes, for ``decode_change``."""
     try:
         fields = orjson.loads(body)
-        return Entry(serial, fields["at"], fields["by"], tuple([decode_change(change) for change in fields["changes"]]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return fields["at"], fields["by"], [*fields["changes"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise _malformed("?", f"{type(error).__name__}: {error}") from error
 
 

@@ -15,7 +15,7 @@ from twistpi.backup.manifest import MissingFile
 from twistpi.backup.named_files import AT_ONCE, Copied, Progress
 from twistpi.blobs.incoming import open_to_others
 from twistpi.blobs.tree import open_tree
-from twistpi.changelog.catch_up import catch_up
+from twistpi.changelog.catch_up import fold_all
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.format import SEGMENT_LIMIT, read_base
@@ -171,7 +171,7 @@ class MoveOutOfCluster:
                 )
                 raise ServerdirRefused(self._path, f"{reason}; name another directory to move to") from None
             begin_view(layout.changelog, self._disk, view)
-            catch_up(log, view, applied=lambda serial, _changes: self._progress("view", serial, end.serial))
+            fold_all(log, view, lambda serial: self._progress("view", serial, end.serial))
             if self._files is not None:
                 self._bring_files(self._files, stored, view.reader, end)
         return end

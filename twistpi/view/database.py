@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from importlib.resources import files
 from typing import Final, NoReturn
@@ -18,6 +18,7 @@ from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Freshness
 from twistpi.model.server_errors import ServerdirRefused, StorageFull
 from twistpi.view.fold import Fold
+from twistpi.view.fold_many import ManyFold
 from twistpi.view.newest import Newest
 from twistpi.view.read import Reader
 from twistpi.view.rows import Row
@@ -84,6 +85,18 @@ class ViewDatabase:
         """Fold ``entry`` into the open transaction; ``MalformedChange`` for a change that has no fold."""
         try:
             self._fold.apply(entry)
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def apply_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        """Fold the entries from serial ``first`` on, whose JSON is in ``bodies``, into the open transaction.
+
+        In less than half the time that decoding and applying each of them takes.
+        Raises ``MalformedChange`` with a note of the serial.
+        """
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                ManyFold(self._fold, cursor).apply(first, bodies)
         except sqlite3.Error as error:
             self._fail(error)
 

@@ -11,10 +11,6 @@ cached bytes.  When the upstream takes that back, the old row is listed again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from functools import cache
-from itertools import chain
-from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -43,14 +39,12 @@ from twistpi.model.codec import unknown_kind
 from twistpi.model.records import Link
 from twistpi.rules.mirrors import file_path
 from twistpi.view.fold_releases import ReleaseFold
+from twistpi.view.insert import insert_files, insert_versions
 from twistpi.view.newest import Newest
 from twistpi.view.rows import INSERT_FILE, LINK_COLUMNS, Folds, Row, entry_time, header_json, link_row, to_json
 
 _PROJECT: Final = "index_name = ? AND name = ?"
-_NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name, header) VALUES (?, ?, ?)"
-_NEW_VERSIONS: Final = "INSERT OR IGNORE INTO version VALUES "
-_AT_ONCE: Final = 20
-"""Rows in one statement: to begin and end one for each row takes a quarter of the time and gives the interpreter away."""
+NEW_PROJECT: Final = "INSERT OR IGNORE INTO project (index_name, name, header) VALUES (?, ?, ?)"
 _LIST_NEW_NAME: Final = INSERT_FILE.replace("INSERT", "INSERT OR IGNORE", 1)
 _LIST_AGAIN: Final = "UPDATE file SET gone = 0, replaced = 0, {} WHERE id = ?".format(
     ", ".join(f"{column} = ?" for column in LINK_COLUMNS.split(", ")[3:])
@@ -62,20 +56,20 @@ SELECT id, replaced, path, link_sha256, hashes, core_metadata, sha256, size, met
 FROM file LEFT JOIN kept ON kept.file = file.id
 WHERE {}
 """
-_KEEP_FILE: Final = """
+KEEP_FILE: Final = """
 INSERT INTO kept (file, sha256, size) SELECT id, ?, ? FROM file WHERE {}
 ON CONFLICT (file) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size
 """
-_KEEP_METADATA: Final = """
+KEEP_METADATA: Final = """
 INSERT INTO kept (file, metadata_sha256, metadata_size, metadata_missing) SELECT id, ?, ?, ? FROM file WHERE {}
 ON CONFLICT (file) DO UPDATE SET metadata_sha256 = excluded.metadata_sha256, metadata_size = excluded.metadata_size,
     metadata_missing = excluded.metadata_missing
 """
 _OF_PROJECT: Final = f"filename = ? AND project = (SELECT id FROM project WHERE {_PROJECT})"
-_KEEP_FILE_OF_NAME: Final = _KEEP_FILE.format(f"{_OF_PROJECT} AND (link_sha256 = ? OR link_sha256 IS NULL AND replaced = 0)")
-_KEEP_FILE_OF_ID: Final = _KEEP_FILE.format("id = ?")
-_KEEP_METADATA_OF_NAME: Final = _KEEP_METADATA.format(f"{_OF_PROJECT} AND replaced = 0")
-_KEEP_METADATA_OF_ID: Final = _KEEP_METADATA.format("id = ?")
+_KEEP_FILE_OF_NAME: Final = KEEP_FILE.format(f"{_OF_PROJECT} AND (link_sha256 = ? OR link_sha256 IS NULL AND replaced = 0)")
+_KEEP_FILE_OF_ID: Final = KEEP_FILE.format("id = ?")
+_KEEP_METADATA_OF_NAME: Final = KEEP_METADATA.format(f"{_OF_PROJECT} AND replaced = 0")
+_KEEP_METADATA_OF_ID: Final = KEEP_METADATA.format("id = ?")
 
 
 class Fold:
@@ -195,7 +189,7 @@ class Fold:
     def _links_changed(self, change: LinksChanged, _entry: Entry) -> None:
         execute, executemany = self._execute, self._cursor.executemany
         header = None if change.header is None else header_json(change.header)
-        is_new = execute(_NEW_PROJECT, (change.index, change.project, header)).rowcount == 1
+        is_new = execute(NEW_PROJECT, (change.index, change.project, header)).rowcount == 1
         if is_new:
             project = self._cursor.lastrowid or 0
         else:
@@ -212,7 +206,7 @@ class Fold:
             # Should a change name a file twice, its last word counts.
             links = {link.filename: link for link in (*change.added, *change.changed)}
             if is_new:
-                self._insert_files([link_row(project, link) for link in links.values()])
+                insert_files(self._cursor, [link_row(project, link) for link in links.values()])
             else:
                 known = {link.filename for link in change.changed}
                 for row in (link_row(project, link) for link in links.values()):
@@ -222,19 +216,9 @@ class Fold:
             versions = [(project, version) for version in change.versions_removed]
             executemany("DELETE FROM version WHERE project = ? AND version = ?", versions)
         if change.versions_added:
-            for start in range(0, len(change.versions_added), _AT_ONCE):
-                bunch = [(project, version) for version in change.versions_added[start : start + _AT_ONCE]]
-                execute(_NEW_VERSIONS + _rows(2, len(bunch)), tuple(chain.from_iterable(bunch)))
+            insert_versions(self._cursor, [(project, version) for version in change.versions_added])
         if is_new and self.newest is not None:
             self.newest.learned(change)
-
-    def _insert_files(self, rows: Sequence[Row]) -> None:
-        """Insert ``rows`` of new names, many with one statement, which leaves out the columns that are None in all of them."""
-        for start in range(0, len(rows), _AT_ONCE):
-            bunch = rows[start : start + _AT_ONCE]
-            used = tuple(place for place, values in enumerate(zip(*bunch, strict=True)) if values.count(None) < len(bunch))
-            statement, pick = _insert_columns(used, len(bunch))
-            self._execute(statement, tuple(chain.from_iterable(map(pick, bunch))))
 
     def _list_name_again(self, row: Row) -> None:
         """List a file whose name the project had before: the same file, or another in its place."""
@@ -296,18 +280,6 @@ class Fold:
             if its_path == path and (its_sha256 is None or sha256 is None or its_sha256 == sha256):
                 return int(number)
         return None
-
-
-def _rows(columns: int, count: int) -> str:
-    return ", ".join([f"({', '.join('?' * columns)})"] * count)
-
-
-@cache
-def _insert_columns(used: tuple[int, ...], count: int) -> tuple[str, Callable[[Row], Row]]:
-    """The statement that inserts some of ``LINK_COLUMNS`` for ``count`` rows, and what picks them from a row."""
-    names = LINK_COLUMNS.split(", ")
-    columns = ", ".join(names[place] for place in used)
-    return f"INSERT INTO file ({columns}) VALUES {_rows(len(used), count)}", itemgetter(*used)
 
 
 def _other_bytes(known: Row, row: Row) -> bool:
