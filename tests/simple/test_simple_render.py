@@ -161,6 +161,14 @@ def test_R27_hashes_are_there_even_empty() -> None:
     assert (entry["hashes"], entry["size"]) == ({"sha256": OTHER}, 5), "once the bytes are here, what they are"
 
 
+def test_R27_json_has_no_digest_that_makes_the_page_unreadable_for_uv() -> None:
+    long, short = {"blake2b": "ab" * 64}, {"blake2b": "ab" * 32}
+    for hashes, told in ((long, {}), ({"md5": "0" * 32, **long}, {"md5": "0" * 32}), (short, short)):
+        assert file_of(known(attrs.evolve(LINK, hashes=hashes)))["hashes"] == told
+        assert file_of(known(attrs.evolve(LINK, core_metadata=hashes)))["core-metadata"] == (told or True)
+    assert file_of(known(attrs.evolve(LINK, hashes=long), sha256=OTHER))["hashes"] == {"sha256": OTHER}
+
+
 def test_R28_versions_cover_every_file_once() -> None:
     names = [
         "demo-1.0.0.zip",

@@ -183,6 +183,13 @@ def _digests(file: KnownFile) -> Mapping[str, str]:
     return hashes if file.sha256 is None or "sha256" in hashes else {**hashes, "sha256": file.sha256}
 
 
+def _readable(hashes: Mapping[str, str]) -> Mapping[str, str]:
+    """Return ``hashes`` without a BLAKE2b digest of 64 bytes, for which uv 0.13 refuses the whole page; it expects 32."""
+    if len(hashes.get("blake2b", "")) <= 64:
+        return hashes
+    return {algorithm: digest for algorithm, digest in hashes.items() if algorithm != "blake2b"}
+
+
 # JSON --------------------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +213,11 @@ def _json_page(page: MergedPage, entries: list[dict[str, Json]]) -> dict[str, Js
 
 def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Json]:
     link = file.link
-    entry: dict[str, Json] = {"filename": link.filename, "url": prefix + quote_path(file.path), "hashes": _digests(file)}
+    entry: dict[str, Json] = {
+        "filename": link.filename,
+        "url": prefix + quote_path(file.path),
+        "hashes": _readable(_digests(file)),
+    }
     if (size := file.size if link.size is None else link.size) is not None:
         entry["size"] = size
     if link.upload_time is not None:
@@ -214,7 +225,7 @@ def _json_file(prefix: str, file: KnownFile, *, offline: bool) -> dict[str, Json
     if link.requires_python is not None:
         entry["requires-python"] = link.requires_python
     if (metadata := offered_metadata(file, offline=offline)) is not None:
-        entry["core-metadata"] = metadata
+        entry["core-metadata"] = (_readable(metadata) or True) if isinstance(metadata, Mapping) else metadata
     if link.yanked is not False:
         entry["yanked"] = link.yanked or True
     if link.provenance is not None:
