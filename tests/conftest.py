@@ -22,9 +22,16 @@ settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let live tests run over another form of the server, by hand: ``pytest --cluster tests/live tests/docs``."""
-    text = "start the servers of live tests as nodes of a cluster; those that are about a server directory then fail"
+    """Let tests run over another form of the server: ``pytest --cluster tests/web``."""
+    text = "build servers on what a node of a cluster has; tests that are about a server directory are left out"
     parser.addoption("--cluster", action="store_true", help=text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--cluster``, leave out the tests whose mark ``directory`` says what of a directory they are about."""
+    if config.getoption("--cluster"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("directory")])
+        items[:] = [item for item in items if not item.get_closest_marker("directory")]
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +40,22 @@ def s3_server() -> Iterator[S3Server]:
     server = start_s3_server()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worlds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the servers of tests of HTTP are built on: with ``--cluster`` what a node of a cluster has."""
+    if not request.config.getoption("--cluster"):
+        yield
+        return
+    from tests.fakes.node_storage import NodeMaker  # noqa: PLC0415 a reactor may be chosen first
+    from tests.mirror import mirror_setup, mirror_storage  # noqa: PLC0415
+    from tests.push import pushed_release  # noqa: PLC0415
+    from tests.web import web_world, world_storage  # noqa: PLC0415
+
+    maker = NodeMaker(request.getfixturevalue("s3_server"))
+    web_world.World.make_storage = lambda folder: world_storage.NodeStorage(folder, maker)
+    pushed_release.Source.make_storage = web_world.World.make_storage
+    mirror_setup.Setup.make_storage = lambda folder: mirror_storage.NodeStorage(folder, maker)
+    yield
+    maker.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -89,8 +90,17 @@ def test_the_places_that_are_named_exist() -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
-def test_the_quick_tests_leave_out_what_exists() -> None:
+@pytest.mark.parametrize("variable", ["SLOW_TESTS", "CLUSTER_TESTS", "ALL_CLUSTER_TESTS"])
+def test_the_makefile_names_tests_that_exist(variable: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
-    slow = re.search(r"^SLOW_TESTS := (.+)$", makefile, re.MULTILINE)
-    assert slow
-    assert [name for name in slow[1].split() if not (ROOT / "tests" / name).exists()] == []
+    names = re.search(rf"^{variable} := (.+)$", makefile, re.MULTILINE)
+    assert names
+    assert [name for name in names[1].split() if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_with_cluster_tests_about_a_directory_are_left_out_and_the_last_lines_say_why() -> None:
+    file = "tests/push/test_push_releases.py"
+    command = [sys.executable, "-m", "pytest", "--quiet", "--collect-only", "--cluster", "-p", "no:cacheprovider", file]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "::test_a_file_that_is_not_on_disk_is_told" not in told
+    assert "left out with --cluster: 1 test, because it removes a file from the directory" in told

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from twistpi.changelog.format import check_lines, make_line
 from twistpi.changelog.interfaces import IChangelog, RawLine, Segment
 from twistpi.model.peers import BEGINNING, Position
-from twistpi.model.server_errors import LogConflict, StorageFull, UnknownPosition, UnknownSerial
+from twistpi.model.server_errors import LogConflict, LogUnreachable, StorageFull, UnknownPosition, UnknownSerial
 
 
 @implementer(IChangelog)
@@ -23,6 +23,8 @@ class MemoryChangelog:
     last: Position = attrs.field(init=False)
     is_full: bool = attrs.field(default=False, init=False)
     """Whether there is no room for a further line."""
+    is_gone: bool = attrs.field(default=False, init=False)
+    """Whether it takes no line, as a database that does not answer."""
     _lines: list[RawLine] = attrs.field(factory=list, init=False)
 
     @last.default
@@ -58,6 +60,8 @@ class MemoryChangelog:
     def _require_room(self) -> None:
         if self.is_full:
             raise StorageFull("changelog", "No space left on device")
+        if self.is_gone:
+            raise LogUnreachable("db.example", "it does not answer")
 
     def _put(self, body: bytes) -> None:
         before = self.last

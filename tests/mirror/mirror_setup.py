@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet import reactor as the_reactor
@@ -17,10 +17,9 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tests.fakes.memory_changelog import MemoryChangelog
 from tests.fakes.upstream import FakeUpstream
 from tests.in_reactor import until
-from twistpi.blobs.tree import Tree, open_tree
+from tests.mirror.mirror_storage import LOG_ID, DirectoryStorage, MirrorStorage
 from twistpi.changelog.writer import Writer
 from twistpi.http.agent import make_agent
 from twistpi.http.client import HTTPClient
@@ -37,13 +36,13 @@ from twistpi.mirror.upstream_files import UpstreamFiles
 from twistpi.model.changes import Change, IndexCreated, IndexDeleted, IndexModified, LogStarted
 from twistpi.model.codec import decode_content, encode_content
 from twistpi.model.records import Index, KnownFile, KnownProject
-from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.database import ViewDatabase
 from twistpi.view.read import Readers
 from twistpi.web.transport.bodies import UNKNOWN_END, GrowingBody
 
 reactor: Any = the_reactor
 offload: Any = deferToThread
-LOG_ID = "0" * 32
+MakeStorage = Callable[[str], MirrorStorage]
 
 
 @implementer(IReactorTime)
@@ -99,14 +98,20 @@ class Setup:
     view: ViewDatabase
     readers: Readers
     writer: Writer
-    blobs: Tree
+    blobs: Any
     announced: list[Change]
     upstream: HTTPClient
     mirror: PageService
     downloads: FileService
     core_metadata: MetadataService
     names: NameLists
-    changelog: MemoryChangelog
+    changelog: Any
+    storage: MirrorStorage
+    metadata_source: Any
+    """What finds core metadata that is not here."""
+
+    make_storage: ClassVar[MakeStorage] = DirectoryStorage
+    """Makes what a mirror keeps things in: a directory's, or with ``pytest --cluster`` a node's."""
 
     @property
     def reader(self) -> Any:
@@ -174,7 +179,7 @@ class Setup:
         await self.fake.stop()
         await self.writer.stop()
         self.readers.close()
-        self.view.close()
+        self.storage.close()
 
 
 def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout: float = 60.0, **options: Any) -> Setup:
@@ -185,8 +190,8 @@ def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
     offline, failure_pause = options.pop("offline", False), options.pop("failure_pause", 5.0)
     index = Index("root/up", {"type": "mirror", "mirror_url": fake.index_url, **options})
     first: Sequence[Change] = [LogStarted(LOG_ID), IndexCreated(index.name, index.config)]
-    changelog = MemoryChangelog()
-    view: Any = open_view(str(folder / "view.sqlite"), LOG_ID)
+    storage = Setup.make_storage(str(folder))
+    changelog, view, blobs = storage.changelog, storage.view, storage.served
     announced: list[Change] = []
     clock = ShiftableClock()
 
@@ -211,16 +216,16 @@ def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
             view.commit(line.position)
     readers = Readers(str(folder / "view.sqlite"), view.keep_newest())
     writer.start()
-    blobs = open_tree(str(folder))
     chosen = agent or make_agent(reactor, {})
     upstream = HTTPClient(chosen, clock, offload, reactor.callFromThread, timeout=timeout, silence=timeout)
     links = FileLinks(upstream, timeout)
     times = UploadTimes(upstream, readers, timeout)
     pages = UpstreamPages(upstream, readers, writer, TIMEOUTS * timeout, links.learn, times)
     mirror = PageService(pages, readers, clock, request_timeout=timeout, offline=offline, failure_pause=failure_pause)
-    downloads = FileService(UpstreamFiles(upstream, links, blobs, writer, offline=offline), blobs, offload)
+    files = storage.files(UpstreamFiles(upstream, links, blobs, writer, offline=offline))
+    downloads = FileService(files, blobs, offload)
     metadata = UpstreamMetadata(upstream, links, downloads, blobs, writer, offline=offline)
-    core_metadata = MetadataService(metadata, blobs, offload)
+    core_metadata = MetadataService(storage.metadata(metadata, downloads), blobs, offload)
     names = NameLists(
         UpstreamNames(upstream),
         readers,
@@ -239,7 +244,7 @@ def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
         view,
         readers,
         writer,
-        blobs,
+        storage.blobs,
         announced,
         upstream,
         mirror,
@@ -247,6 +252,8 @@ def build_setup(folder: Path, fake: FakeUpstream, *, agent: Any = None, timeout:
         core_metadata,
         names,
         changelog,
+        storage,
+        metadata,
     )
 
 

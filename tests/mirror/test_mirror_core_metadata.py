@@ -44,7 +44,8 @@ async def ask(setup: Setup, filename: str = WHEEL) -> bytes:
     """Ask for the metadata as a client does."""
     address = await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", filename))
     with setup.blobs.open(address) as file:
-        return file.read()
+        content: bytes = file.read()
+    return content
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -356,6 +356,7 @@ async def test_bytes_another_index_brought_are_not_fetched_again(setup: Setup) -
     assert setup.fake.count(FILE) == 1
 
 
+@pytest.mark.directory("damages and removes a file in the directory")
 @pytest.mark.parametrize("hashes", [("sha256",), ()])
 @in_reactor
 async def test_what_is_thrown_away_is_fetched_again_and_damaged_bytes_are_not_taken_for_it(

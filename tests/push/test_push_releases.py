@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
@@ -18,74 +15,17 @@ from twisted.internet.defer import Deferred
 from tests.archives.made_archives import packed, tar_of
 from tests.fakes.certificates import write_certificate
 from tests.fakes.wheels import make_wheel
-from tests.in_reactor import PATIENCE, in_reactor, offload, until
+from tests.in_reactor import PATIENCE, in_reactor, until
 from tests.mirror.mirror_setup import ShiftableClock
-from tests.push.fake_repository import FakeRepository, Saying, reactor
+from tests.push.fake_repository import FakeRepository, Saying
+from tests.push.pushed_release import SDIST, WHEEL, Source, make_source, uploaded
 from twistpi.blobs.address import blob_address
-from twistpi.blobs.tree import Tree, open_tree
-from twistpi.http.agent import make_agent
-from twistpi.http.client import HTTPClient
 from twistpi.http.routes import ForbiddenNetworks
-from twistpi.model.records import KnownFile, Link
-from twistpi.model.releases import DOCZIP, Attachment, Release, UploadedFile
-from twistpi.push.releases import Line, Pusher
 from twistpi.push.repository import read_repository
 
 Start = Callable[..., FakeRepository]
-WHEEL, SDIST = "demo_pkg-1.0-py3-none-any.whl", "demo_pkg-1.0.tar.gz"
 LARGE = 64 * 1024 * 1024
 PAGE = b"<html><head><title>400</title><style>a{}</style></head><body><h1>400 &lt;b&gt;</h1> no</body></html>"
-
-
-@attrs.define
-class Source:
-    """A release in an index, with its blobs."""
-
-    blobs: Tree
-    pusher: Pusher
-    release: Release
-    docs: Attachment
-
-    async def push(self, to: FakeRepository | str, *, docs: bool = False, register: bool = False) -> list[Line]:
-        url = to if isinstance(to, str) else to.url
-        repository = read_repository(url, "jane", "secret")
-        return await self.pusher.push(
-            self.release, self.release.files, self.docs if docs else None, repository, register=register
-        )
-
-    @property
-    def paths(self) -> list[str]:
-        return [f"alice/dev/{file.known.path}" for file in self.release.files]
-
-
-def keep(blobs: Tree, filename: str, body: bytes, *, size: int | None = None) -> str:
-    """Keep a blob, which is made longer with zeros when ``size`` says so; its path below an index."""
-    with blobs.incoming() as incoming:
-        incoming.write(body)
-        if size is not None:
-            os.truncate(incoming.path, size)
-        sha256 = hashlib.sha256(body).hexdigest()
-        blobs.keep(incoming, blob_address(sha256, filename), sha256)
-    return f"+f/{blob_address(sha256, filename).relative}"
-
-
-def uploaded(blobs: Tree, filename: str, body: bytes, *, size: int | None = None) -> UploadedFile:
-    path = keep(blobs, filename, body, size=size)
-    return UploadedFile(KnownFile(Link(filename, ""), path, hashlib.sha256(body).hexdigest(), size or len(body)), ())
-
-
-def make_source(
-    folder: Path, *, size: int | None = None, patience: float = PATIENCE, clock: Any = reactor, **options: Any
-) -> Source:
-    blobs = open_tree(str(folder))
-    files = (uploaded(blobs, SDIST, b"sdist", size=size), uploaded(blobs, WHEEL, b"wheel\r\n--"))
-    metadata = {"name": "Demo.Pkg", "version": "1.0", "summary": "Ein Käse", "classifiers": ["A :: B", "C"], "license": ""}
-    docs = b"zip"
-    path = keep(blobs, "demo-pkg-1.0.doc.zip", docs)
-    attachment = Attachment(DOCZIP, "demo-pkg-1.0.doc.zip", path, hashlib.sha256(docs).hexdigest(), 3, ())
-    agent = make_agent(reactor, {}, connections_per_host=0, **options)
-    pusher = Pusher(HTTPClient(agent, clock, offload, reactor.callFromThread, timeout=None), blobs, os.urandom, patience=patience)
-    return Source(blobs, pusher, Release("alice/dev", "demo-pkg", "1.0", metadata, files, (attachment,)), attachment)
 
 
 @pytest.fixture
@@ -130,7 +70,7 @@ async def test_each_file_is_sent_with_its_own_metadata(source: Source, repositor
     old = make_wheel("demo-pkg", "1.0", ["importlib-metadata"], more=["License: MIT"])
     new = make_wheel("demo-pkg", "1.0", more=["License-Expression: MIT", "License-File: LICENSE"])
     names = "demo_pkg-1.0-cp37-cp37m-linux_x86_64.whl", "demo_pkg-1.0-cp313-cp313-linux_x86_64.whl"
-    files = [uploaded(source.blobs, name, body) for name, body in zip(names, (old, new), strict=True)]
+    files = [uploaded(source.storage, name, body) for name, body in zip(names, (old, new), strict=True)]
     await source.pusher.push(source.release, files, None, read_repository(target.url, "", ""))
     common = {":action", "filetype", "pyversion", "sha256_digest", "metadata_version", "name", "version", "requires_python"}
     first, second = (dict(asked.form) for asked in target.asked)
@@ -144,7 +84,7 @@ async def test_metadata_that_only_lenient_checks_accept_is_sent_as_well(source: 
     target = repository()
     info = b"Metadata-Version: 3.0\nName: demo-pkg\nVersion: 1.0\nAuthor: J\xfcrgen\n"
     odd = packed("demo_pkg-1.0.tar.gz", tar_of({"PKG-INFO": info, "setup.py": b""}))
-    files = [uploaded(source.blobs, "demo_pkg-1.0.tar.gz", odd)]
+    files = [uploaded(source.storage, "demo_pkg-1.0.tar.gz", odd)]
     await source.pusher.push(source.release, files, None, read_repository(target.url, "", ""))
     (asked,) = target.asked
     assert (dict(asked.form)["author"], dict(asked.form)["metadata_version"]) == ("J\u00fcrgen", "3.0")
@@ -304,10 +244,11 @@ async def test_a_server_that_takes_nothing_is_given_up(tmp_path: Path, repositor
     assert lines[1][0] == 200
 
 
+@pytest.mark.directory("removes a file from the directory, which a node brings from the bucket")
 @in_reactor
 async def test_a_file_that_is_not_on_disk_is_told(source: Source, repository: Start) -> None:
     (tmp,) = [file.known for file in source.release.files if file.known.link.filename == SDIST]
-    source.blobs.remove(blob_address(tmp.sha256 or "", SDIST))
+    source.storage.blobs.remove(blob_address(tmp.sha256 or "", SDIST))
     lines = await source.push(repository())
     assert lines[0] == [-1, "upload", source.paths[0], "the file is not on this server's disk any more"]
     assert lines[1][0] == 200

@@ -5,30 +5,31 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
+from tests.web.world_storage import Applied, DirectoryStorage, MakeStorage
 from twistpi.auth.passwords import hash_password
 from twistpi.auth.tokens import LoginTokens
 from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
-from twistpi.blobs.tree import open_tree
 from twistpi.changelog.writer import Committed
+from twistpi.mirror.download import Download
+from twistpi.mirror.files import FileService
 from twistpi.mirror.pages import PageState
-from twistpi.model.changes import Change, Entry, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
+from twistpi.model.changes import Change, FileCached, IndexCreated, LinksChanged, LogStarted, MetadataCached, UserCreated
 from twistpi.model.errors import NoMetadata, UnknownFile, UnknownProject
 from twistpi.model.names import project_of_filename, version_of_filename
-from twistpi.model.peers import Position
 from twistpi.model.records import Index, KnownFile, Link, PageHeader
 from twistpi.model.releases import FileUploaded, ReleaseDescribed
 from twistpi.rules.mirrors import file_path
 from twistpi.rules.permissions import Policy
 from twistpi.search.service import SearchService
-from twistpi.view.database import open_view
 from twistpi.view.page_cache import PageCache
 from twistpi.view.read import Readers
 from twistpi.web.access import Access
@@ -179,10 +180,14 @@ class FakeDownload:
 class FakeDownloads:
     """One download for each file, made by the test."""
 
+    others: FileService | None = None
+    """What has those that no test made."""
     by_filename: dict[str, FakeDownload] = attrs.field(factory=dict)
     opened: int = 0
 
-    def open(self, index: Index, project: str, known_file: KnownFile) -> FakeDownload:
+    def open(self, index: Index, project: str, known_file: KnownFile) -> FakeDownload | Download:
+        if self.others is not None and known_file.link.filename not in self.by_filename:
+            return self.others.open(index, project, known_file)
         self.opened += 1
         return self.by_filename[known_file.link.filename]
 
@@ -191,6 +196,8 @@ class FakeDownloads:
 class FakeMetadata:
     """Has the metadata that is cached, and no other."""
 
+    bring: Callable[[BlobAddress], Awaitable[object]]
+    """Has a blob be here that is elsewhere."""
     asked: list[str] = attrs.field(factory=list)
     """The names of the files whose metadata was asked for."""
     failure: Exception | None = None
@@ -205,7 +212,9 @@ class FakeMetadata:
         digest = known_file.metadata_blob_sha256
         if known_file.metadata_sha256 is None or digest is None:
             raise NoMetadata(index.name, known_file.path, "nobody has it")
-        return metadata_address(blob_address(digest, known_file.link.filename))
+        address = metadata_address(blob_address(digest, known_file.link.filename))
+        await self.bring(address)
+        return address
 
 
 @attrs.define(eq=False)
@@ -260,12 +269,11 @@ class FakeWriter:
 
     def commit(self, decide: Callable[[Any], Sequence[Change]], by: str) -> Deferred[Committed]:
         try:
-            changes = tuple(decide(self.world.view.reader))
+            committed, applied = self.world.storage.commit(decide, by)
         except Exception as error:
             return fail(error)
-        if changes:
-            self.world.commit(*changes, by=by)
-        return succeed(Committed(self.world.view.position.serial, changes))
+        self.world.announce(by, applied)
+        return succeed(committed)
 
 
 class World:
@@ -273,6 +281,9 @@ class World:
 
     ``settings`` are fields of ``Components`` and of what these hold; ``hash_offload`` runs what takes long for passwords.
     """
+
+    make_storage: ClassVar[MakeStorage] = DirectoryStorage
+    """Makes what a world keeps things in: a directory's, or with ``pytest --cluster`` a node's."""
 
     def __init__(
         self, folder: str, *, access_log: str | None = None, hash_offload: Callable[..., Any] = at_once, **settings: Any
@@ -282,12 +293,16 @@ class World:
         """Called before anything is closed."""
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.view = open_view(os.path.join(folder, "view.sqlite"), "1" * 32)
+        self.storage = World.make_storage(folder)
+        self.view, self.blobs = self.storage.view, self.storage.blobs
         self.readers = Readers(os.path.join(folder, "view.sqlite"), self.view.keep_newest())
-        self.blobs = open_tree(folder)
+        self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
+        """Runs what takes long; a test may set another one."""
+        offload: Any = lambda work, *arguments: self.offload(partial(self.storage.run, work), *arguments)  # noqa: E731
+        files = self.storage.files(offload)
         self.mirror = FakeMirror(self.readers, self.clock)
-        self.downloads = FakeDownloads()
-        self.metadata = FakeMetadata()
+        self.downloads = FakeDownloads(files)
+        self.metadata = FakeMetadata(partial(offload, self.storage.bring))
         self.names = FakeNames(os.path.join(folder, "names"))
         self.pusher = FakePusher()
         self.entries: list[tuple[str, tuple[Change, ...]]] = []
@@ -296,12 +311,10 @@ class World:
             self.readers, LoginTokens(SECRET, 36000), PasswordQueue(hash_offload), self.clock, os.urandom, BCRYPT_COST,
             Addresses(settings.pop("trusted_proxies", ()), settings.pop("outside_url", ""), settings.pop("absolute_urls", False)),
         )  # fmt: skip
-        self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
-        """Runs what takes long; a test may set another one."""
-        offload: Any = lambda work, *arguments: self.offload(work, *arguments)  # noqa: E731
         addresses = self.authenticator.addresses
         fakes: tuple[Any, ...] = (self.mirror, self.downloads, self.metadata, self.names)
         mirrors = MirrorServices(*fakes)
+        mirrors.blobs = files
         mirrors.offline = settings.pop("offline", False)
         replication = ReplicationServices(
             **{name: settings.pop(name) for name in ("nodes", "feeds", "snapshots", "compactor", "fencing") if name in settings}
@@ -312,7 +325,7 @@ class World:
             "addresses": addresses,
             "access": Access(self.readers, self.authenticator, settings.pop("policy", Policy()), settings.pop("shares", True)),
             "writer": FakeWriter(self),
-            "storage": UploadStorage(self.blobs, offload, lambda error: None),
+            "storage": UploadStorage(self.storage.served, offload, lambda error: None),
             "mirrors": mirrors,
             "pusher": self.pusher,
             "search": SearchService(os.path.join(folder, "search.sqlite")),
@@ -346,7 +359,7 @@ class World:
         for lose in self.on_close:
             lose()
         self.readers.close()
-        self.view.close()
+        self.storage.close()
 
     def add_user(self, name: str, password: str | None = "", **config: Any) -> None:
         """A user with ``password``: blank unless one is given; None for a user who cannot log in."""
@@ -354,12 +367,13 @@ class World:
 
     def commit(self, *changes: Change, by: str = "root") -> None:
         """Write an entry to the view and announce it, as a writer does."""
-        self.entries.append((by, changes))
-        serial = self.view.position.serial + 1
-        self.view.begin()
-        self.view.apply(Entry(serial, "2026-11-22T17:00:00.000000Z", by, changes))
-        self.view.commit(Position(serial, f"{serial:064x}", 1, serial))
-        self.site.changed(serial, changes)
+        self.announce(by, self.storage.write(by, changes))
+
+    def announce(self, by: str, applied: Applied) -> None:
+        """Say what readers see from now on, as a writer does."""
+        for serial, changes in applied:
+            self.entries.append((by, changes))
+            self.site.changed(serial, changes)
 
     def list_links(self, project: str, links: Sequence[Link], *, header: PageHeader | None = None, index: str = MIRROR) -> None:
         """A mirror learns of ``links``, or they are uploaded to a stage."""
@@ -379,9 +393,9 @@ class World:
 
     def cache_file(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         """Keep the bytes of a file; returns its path below the server."""
-        with self.blobs.incoming() as incoming:
+        with self.storage.elsewhere.incoming() as incoming:
             incoming.write(body)
-            self.blobs.keep(incoming, blob_address(sha256(body), one.filename), sha256(body))
+            self.storage.elsewhere.keep(incoming, blob_address(sha256(body), one.filename), sha256(body))
         if self._is_mirror(index):
             self.commit(FileCached(index, project, one.filename, sha256(body), len(body)))
         return f"/{index}/{file_path(one)}"
@@ -392,9 +406,9 @@ class World:
 
     def cache_metadata(self, project: str, one: Link, body: bytes, index: str = MIRROR) -> str:
         address = metadata_address(blob_address(one.sha256 or "", one.filename))
-        with self.blobs.incoming() as incoming:
+        with self.storage.elsewhere.incoming() as incoming:
             incoming.write(body)
-            self.blobs.keep(incoming, address, sha256(body))
+            self.storage.elsewhere.keep(incoming, address, sha256(body))
         self.commit(MetadataCached(index, project, one.filename, sha256(body), len(body)))
         return f"/{index}/{file_path(one)}.metadata"
 

@@ -16,6 +16,8 @@ from twistpi.blobs.address import blob_address
 from twistpi.gc.collector import GarbageCollector
 from twistpi.model.releases import FileRemoved
 
+pytestmark = pytest.mark.directory("sets the ages of files in the directory")
+
 BODY = b"of no use any more"
 
 
