@@ -255,3 +255,19 @@ async def test_a_node_is_told_by_another_one_that_a_file_has_no_core_metadata(mi
     await one.node.writer.commit(lambda _view: decide_metadata_missing("root/up", "hello", known, "it has none"), "+mirror")
     with pytest.raises(NoMetadata):
         await shared.bring(one.index, "hello", known)
+
+
+@in_reactor
+async def test_a_page_that_one_node_cannot_record_is_asked_for_by_the_others(
+    mirrors: list[MirrorNode], upstream: FakeUpstream
+) -> None:
+    upstream.add_project("large", {f"large-{number}.tar.gz": b"x" for number in range(800)})
+    one, two, _three = mirrors
+    view: Any = one.node.view
+    view.reader._execute("PRAGMA max_page_count = 1")  # SQLite's own limit gives the error of a full disk
+    assert (await one.page("large")).reason is not None
+    assert (await two.page("large")).reason is None
+    assert upstream.count("/simple/large/") == 2
+    known = two.node.readers.get().project("root/up", "large")
+    assert known is not None
+    assert len(known.files) == 800

@@ -19,7 +19,7 @@ from twistpi.mirror.pages import UNRECORDED_EXPIRY
 from twistpi.model.changes import FileCached, IndexDeleted, LinksChanged, MetadataCached
 from twistpi.model.errors import UnknownProject
 from twistpi.model.records import Freshness, KnownFile, KnownProject, Link, PageHeader, ProjectPage
-from twistpi.model.server_errors import StorageFull
+from twistpi.model.server_errors import LogUnreachable, StorageFull
 from twistpi.rules.mirrors import file_path, listed_project
 from twistpi.view.unrecorded import Unrecorded
 
@@ -29,9 +29,14 @@ WHEELS = {name: make_wheel("hello", name.split("-")[1], payload=bytes(100_000)) 
 
 @contextlib.contextmanager
 def full_log(setup: Setup) -> Iterator[None]:
-    setup.changelog.is_full = True
-    yield
-    setup.changelog.is_full = False
+    with setup.storage.full_log():
+        yield
+
+
+@contextlib.contextmanager
+def unreachable_log(setup: Setup) -> Iterator[None]:
+    with setup.storage.unreachable_log():
+        yield
 
 
 @contextlib.contextmanager
@@ -43,7 +48,7 @@ def full_view(setup: Setup) -> Iterator[None]:
     view.reader._execute(f"PRAGMA max_page_count = {limit + 10_000}")
 
 
-FULL = pytest.mark.parametrize("full", [full_log, full_view])
+FULL = pytest.mark.parametrize("full", [full_log, unreachable_log, full_view])
 Full = Callable[[Setup], contextlib.AbstractContextManager[None]]
 
 
@@ -112,12 +117,13 @@ async def test_a_page_that_did_not_change_stays_fresh(setup: Setup, full: Full) 
         assert (await setup.mirror.ensure(setup.index, "hello")).kind == "hit"
 
 
+@pytest.mark.parametrize("full", [full_log, unreachable_log])
 @in_reactor
-async def test_what_the_upstream_lacks_is_unknown_all_the_same(setup: Setup) -> None:
-    with full_log(setup), pytest.raises(UnknownProject):
+async def test_what_the_upstream_lacks_is_unknown_all_the_same(setup: Setup, full: Full) -> None:
+    with full(setup), pytest.raises(UnknownProject):
         await setup.mirror.ensure(setup.index, "nothing")
     setup.fake.add_project("hello", WHEELS)
-    with full_log(setup):
+    with full(setup):
         await setup.mirror.ensure(setup.index, "hello")
         setup.fake.misbehave("/simple/hello/", Status(404))
         with pytest.raises(UnknownProject):
@@ -135,12 +141,13 @@ async def test_nothing_unrecorded_of_a_deleted_index_is_shown(setup: Setup) -> N
     assert setup.reader.files_by_filename(setup.index.name, OLD) == []
 
 
+@pytest.mark.parametrize("full", [full_log, unreachable_log])
 @in_reactor
-async def test_metadata_that_cannot_be_kept_is_handed_over(setup: Setup) -> None:
+async def test_metadata_that_cannot_be_kept_is_handed_over(setup: Setup, full: Full) -> None:
     text = metadata("hello", "1.0")
     setup.fake.add_project("hello", WHEELS, metadata={OLD: text})
     await setup.mirror.ensure(setup.index, "hello")
-    finder: Any = setup.core_metadata._source
+    finder = setup.metadata_source
     finder._blobs = Tree(str(setup.folder), SmallDisk(0))
     for filename in (OLD, NEW):  # the upstream's, and that in the wheel, by ranges
         setup.fake.documents[f"/files/hello/{filename}"].ranges = True
@@ -148,8 +155,8 @@ async def test_metadata_that_cannot_be_kept_is_handed_over(setup: Setup) -> None
             await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", filename))
         assert b"Name: hello" in unkept.value.content
     assert unkept.value.status == 507
-    finder._blobs = setup.blobs
-    with full_log(setup):
+    finder._blobs = setup.storage.served
+    with full(setup):
         address = await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", OLD))
         assert setup.blobs.find(address) == len(text), "it is kept, though not recorded"
     await setup.core_metadata.metadata(setup.index, "hello", setup.file("hello", OLD))
@@ -158,7 +165,7 @@ async def test_metadata_that_cannot_be_kept_is_handed_over(setup: Setup) -> None
 
 @in_reactor
 async def test_a_private_change_is_refused_and_nothing_of_it_stays(setup: Setup) -> None:
-    with full_log(setup), pytest.raises(StorageFull):
+    with full_log(setup), pytest.raises((StorageFull, LogUnreachable)):
         await setup.set_up(title="other")
     assert setup.reader.index(setup.index.name).config.get("title") is None
 

@@ -36,7 +36,7 @@ from twistpi.mirror.upstream import OFFLINE, STOPPING, NotOffered, UpstreamConfi
 from twistpi.model.changes import Change
 from twistpi.model.errors import InvalidDistribution, NoMetadata, UnknownFile, UpstreamUnreachable
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.server_errors import BlobConflict, StorageFull, SyncFailed
+from twistpi.model.server_errors import BlobConflict, LogUnreachable, StorageFull, SyncFailed
 from twistpi.rules.mirrors import decide_metadata_cached, decide_metadata_missing
 from twistpi.view.read import Reader
 
@@ -262,7 +262,7 @@ class UpstreamMetadata:
             return
         try:
             await self._writer.commit(decide, by="+mirror")
-        except StorageFull as full:  # it is told all the same, and found again
+        except (StorageFull, LogUnreachable) as full:  # it is told all the same, and found again
             self._note(index, known_file.link.filename, f"it cannot be recorded: {full.reason}")
 
 

@@ -27,7 +27,7 @@ from twistpi.model.errors import (
 )
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Index, KnownFile
-from twistpi.model.server_errors import StorageFull, SyncFailed
+from twistpi.model.server_errors import LogUnreachable, StorageFull, SyncFailed
 from twistpi.view.read import KeptBlob
 
 _MOST_PASSED_ON: Final = 64
@@ -168,7 +168,7 @@ class FileService:
                 raise
         try:
             await self._source.record(download, kept)
-        except StorageFull as full:  # it is here all the same, and found again by its digest
+        except (StorageFull, LogUnreachable) as full:  # it is here all the same, and found again by its digest
             text = "{filename} is kept, but cannot be recorded: {reason}"
             self._log.warn(text, filename=download.known_file.link.filename, reason=full.reason)
         return kept

@@ -37,7 +37,7 @@ from twistpi.mirror.upstream import (
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadUpstreamPage, UnknownProject
 from twistpi.model.records import Freshness, KnownProject, ProjectPage
-from twistpi.model.server_errors import StorageFull
+from twistpi.model.server_errors import LogUnreachable, StorageFull
 from twistpi.rules.mirrors import decide_links, decide_vanished
 from twistpi.simple.index_pages import NoIndexPage
 from twistpi.simple.parse import parse_project_page
@@ -153,7 +153,7 @@ class UpstreamPages:
             decide = _decide_page(config, page, known.freshness)
             try:
                 await self._commit(decide, config, project, learned)
-            except StorageFull as full:
+            except (StorageFull, LogUnreachable) as full:
                 decide(self._readers.get())
                 learned = remember_page(self._readers, config, page, learned, full)
             self._note_answer(config, project)
@@ -264,7 +264,7 @@ class UpstreamPages:
         try:
             await self._writer.keep(remembering(config, project, confirmed))
             self._readers.unrecorded.forget(config.index, project)
-        except StorageFull as full:
+        except (StorageFull, LogUnreachable) as full:
             self._readers.unrecorded.learn(config.index, project, confirmed, full.reason)
         return confirmed
 

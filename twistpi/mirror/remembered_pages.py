@@ -1,4 +1,4 @@
-"""What is noted of a mirror's pages beside the changelog: when they were confirmed, and what there was no room to record."""
+"""What is noted of a mirror's pages beside the changelog: when they were confirmed, and what could not be recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 from twistpi.mirror.upstream import UpstreamConfig
 from twistpi.model.records import Freshness, ProjectPage
-from twistpi.model.server_errors import StorageFull
+from twistpi.model.server_errors import LogUnreachable, StorageFull
 from twistpi.rules.mirrors import listed_project
 from twistpi.view.database import ViewDatabase
 from twistpi.view.read import Readers
@@ -25,7 +25,7 @@ def remembering(config: UpstreamConfig, project: str, freshness: Freshness) -> C
 
 
 def remember_page(
-    readers: Readers, config: UpstreamConfig, page: ProjectPage, learned: Freshness, full: StorageFull
+    readers: Readers, config: UpstreamConfig, page: ProjectPage, learned: Freshness, full: StorageFull | LogUnreachable
 ) -> Freshness:
     """Let readers show ``page``, though it cannot be recorded; return its freshness, which is without validators.
 

@@ -85,7 +85,10 @@ class SharedPages:
             learned = self._learned(turn, config, known, force=force)
             if learned is None:
                 kind, freshness = await self._source.refresh(config, project, known, force=force, responding=responding)
-                note = _note_of(config, freshness, self._readers.get().serial())
+                if self._readers.unrecorded.get(config.index, project) is None:
+                    note = _note_of(config, freshness, self._readers.get().serial())
+                else:
+                    note = ""  # the others cannot have it from the log, and ask by themselves
                 return kind, freshness
             responding()
             return await self._adopt(config, project, known, learned)
