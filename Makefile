@@ -2,7 +2,7 @@
 # make serve   a server at http://localhost:3141 that keeps its things in ./data; TWISTPI_PORT=4040 make serve: at another port
 # make test    everything that has to be right: style, types, tests
 # make test-quick   style, types, and the tests that start no other programs: about two minutes
-# make test-cluster   the tests of HTTP and the live ones, over what a cluster has instead of a server directory
+# make test-cluster   tests of HTTP over what a cluster has instead of a server directory
 # make bench   measure, and write docs/performance.rst and the bars of README.rst
 # make soak    kill a primary and its replica in turn for ten minutes, and compare what is left of them
 # make docs    write the pages of docs/ that are made from the program, and build them all: docs/_build/html
@@ -27,10 +27,10 @@ SLOW_TESTS := browser crash docs etc live archives/test_archives_tar.py changelo
 	view/test_view_fold_property.py view/test_view_newest.py web/test_web_seeing.py web/test_web_bad_input.py \
 	gc/test_gc_race.py cli/test_commands_resync.py server/test_server_many_replicas.py \
 	web/handlers/test_web_docs.py web/handlers/test_web_upload_races.py
-# What runs over the cluster form in each run, and all that can.
-CLUSTER_TESTS := web/handlers/test_web_upload.py web/handlers/test_web_push.py web/handlers/test_web_removal.py \
-	web/test_web_protected.py web/test_web_files.py push/test_push_request.py mirror/test_mirror_core_metadata.py
-ALL_CLUSTER_TESTS := web push mirror live docs
+# What runs over the cluster form in each run, and what is known to.
+CLUSTER_TESTS := web/handlers/test_web_upload.py web/handlers/test_web_removal.py push/test_push_request.py \
+	mirror/test_mirror_full_log.py
+ALL_CLUSTER_TESTS := push mirror web/browser web/forwarding web/handlers web/transport web/test_web_permissions.py
 
 .PHONY: help serve test test-quick test-cluster check-style check-types check-behaviour check-cluster check-quickly bench soak docs screenshots lock programs clean
 

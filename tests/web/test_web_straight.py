@@ -13,6 +13,8 @@ from tests.web.web_world import MIRROR, World, link
 from twistpi.model.changes import IndexModified, LinksChanged
 from twistpi.model.records import PageHeader
 
+pytestmark = pytest.mark.directory("has a web server send files from the directory")
+
 WHEEL, BODY = link("demo-1.0-py3-none-any.whl", b"wheel"), b"wheel"
 CORE_METADATA = b"Metadata-Version: 2.1\n"
 COLD = link("cold-1.0.tar.gz", b"cold")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -32,7 +33,9 @@ from twistpi.model.changes import Change, Entry
 from twistpi.model.codec import encode_content
 from twistpi.model.errors import FileLost
 from twistpi.model.peers import Position
+from twistpi.model.records import Index, KnownFile
 from twistpi.view.database import ViewDatabase, open_view
+from twistpi.view.read import KeptBlob
 
 LOG_ID = "1" * 32
 AT = "2026-11-22T17:00:00.000000Z"
@@ -60,10 +63,10 @@ class WorldStorage(Protocol):
 
     @property
     def elsewhere(self) -> Any:
-        """``IBlobs`` of whoever keeps what a test has kept before it begins."""
+        """``IBlobs`` of the one that keeps what a test has kept before it begins."""
 
     def write(self, by: str, changes: Sequence[Change]) -> Applied:
-        """Have an entry written, by whoever writes what a test begins with."""
+        """Have an entry written, by the one that writes what a test begins with."""
 
     def commit(self, decide: Decide, by: str) -> tuple[Committed, Applied]:
         """Decide and write an entry as the site's writer does; raise the refusal."""
@@ -149,9 +152,10 @@ class NodeStorage:
     _other: PostgresChangelog = attrs.field(init=False)
     _batches: Batches = attrs.field(init=False)
     _bucket: BlobBucket = attrs.field(init=False)
+    _on_close: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     def __attrs_post_init__(self) -> None:
-        other = os.path.join(self.folder, "other-node")
+        other = tempfile.mkdtemp(prefix="other-node", dir=self.folder)
         os.makedirs(os.path.join(other, "changelog"))
         url = new_log(LOG_ID)
         self._log, self.view = open_log(url, self.folder, LOG_ID)
@@ -196,8 +200,13 @@ class NodeStorage:
         """See ``WorldStorage``: from the bucket."""
         return FileService(FilesOfNode(self, offload), self.served, offload)
 
+    def call_on_close(self, work: Callable[[], object]) -> None:
+        """Have ``work`` done before this is closed."""
+        self._on_close.callback(work)
+
     def close(self) -> None:
         """See ``WorldStorage``."""
+        self._on_close.close()
         self.view.close()
         self._log.close()
         self._other.close()
@@ -213,8 +222,20 @@ class FilesOfNode:
         self._files = BucketFiles(nobody, storage.served, client)
         self._storage = storage
         self._offload = offload
-        self.plan = self._files.plan
-        self.plan_blob = self._files.plan_blob
+
+    def plan(self, index: Index, project: str, known_file: KnownFile) -> Download:
+        """See ``FileSource``."""
+        return self._held(self._files.plan(index, project, known_file))
+
+    def plan_blob(self, blob: KeptBlob) -> Download:
+        """See ``FileSource``."""
+        return self._held(self._files.plan_blob(blob))
+
+    def _held(self, download: Download) -> Download:
+        """Keep the file open: in a server nothing ends before the one that began it reads."""
+        download.retain()
+        self._storage.call_on_close(download.release)
+        return download
 
     async def find(self, download: Download) -> KeptFile | None:
         """See ``FileSource``."""

@@ -185,6 +185,7 @@ def test_documentation_is_not_inherited(world: World, alice: Person) -> None:
     assert Wire(world).ask(f"/alice/above/{NAME}/1.0/+doc/index.html").status == 404
 
 
+@pytest.mark.directory("removes a file from the directory, which a node brings from the bucket")
 def test_when_the_archive_is_gone_it_says_so(world: World, alice: Person) -> None:
     body = add_docs(alice)
     world.blobs.remove(blob_address(sha256(body), f"{NAME}-1.0.doc.zip"))

@@ -262,7 +262,9 @@ class Upstream:
         if body is None:
             raise UnknownFile(index.name, known.path)
         self.world.cache_file(project, known.link, body, index.name)
-        return KeptFile(blob_address(sha256(body), known.link.filename), sha256(body), len(body))
+        address = blob_address(sha256(body), known.link.filename)
+        self.world.storage.run(self.world.storage.bring, address)
+        return KeptFile(address, sha256(body), len(body))
 
 
 UP_WHEEL, UP_SDIST = wheel_name("up", "2.0"), "up-2.0.tar.gz"
@@ -301,6 +303,7 @@ def test_the_page_of_a_mirror_is_asked_for(world: World, alice: Person) -> None:
     assert (MIRROR, "up", False) in world.mirror.asked
 
 
+@pytest.mark.directory("removes a file from the directory, which a node brings from the bucket")
 def test_a_file_that_was_removed_from_the_disk_is_fetched_again(world: World, alice: Person) -> None:
     upstream = with_upstream(world)
     for name, body in upstream.bodies.items():
