@@ -52,7 +52,7 @@ INSIDE_WEB = (
     "front",
     "fast",
     "tool_routes",
-    "routes",
+    "router", "routes",
 )  # fmt: skip
 """The modules and packages of ``twistpi.web``, lower ones first; a module that is named is not part of its package here."""
 

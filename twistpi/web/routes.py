@@ -10,12 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from klein import Klein, KleinRouteHandler
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource
 from twisted.web.server import Request
-from werkzeug.routing import BaseConverter
 
 from twistpi.model.errors import AskFirst, FileLost, FileRefused, TwistpiError
 from twistpi.model.records import Principal
@@ -61,6 +57,7 @@ from twistpi.web.receiving.streamed_body import is_result_path
 from twistpi.web.replication.routes import node_routes
 from twistpi.web.replies import Reply, Responder
 from twistpi.web.request import speaks_json
+from twistpi.web.router import Answer, Answers, Endpoint, routed
 from twistpi.web.serials import SerialReader
 from twistpi.web.token_uses import TokenUses
 from twistpi.web.tool_routes import package_json_routes, publisher_routes
@@ -82,13 +79,6 @@ _SHARED = re.compile(r"/\+(?:simple|[ef])(?:/|\Z)|/json\Z")
 """The paths whose content pages of other sites may read, if everybody may."""
 
 
-class _NameConverter(BaseConverter):
-    """A segment that may be a name: one with a ``+`` is an endpoint, or nothing."""
-
-    regex = "[^+/]+"
-    part_isolating = True
-
-
 def make_site(components: Components, *, timeout: float = _IDLE_TIMEOUT, access_log: AccessLog | None = None) -> FastSite:
     """Return the factory for HTTP connections; its ``changed`` must be called for every committed entry.
 
@@ -104,7 +94,6 @@ class _Routes:
         """Build what several routes share."""
         access, responder, addresses, storage = parts.access, parts.responder, parts.addresses, parts.storage
         self._parts = parts
-        self._app = Klein()
         self._sources = ProjectSources(access, parts.mirrors, parts.ready, parts.clock)
         self._pages = Pages(
             access,
@@ -121,7 +110,7 @@ class _Routes:
         self._commits = Commits(access.readers, parts.writer)
         commits, offload = self._commits, parts.offload
         self._api = ApiHandlers(
-            LoginHandler(access, addresses, self._app.url_map),
+            LoginHandler(access, addresses, lambda: self._app.url_map),
             UsersHandler(access, commits, addresses, offload),
             TokensHandler(access, commits, parts.now),
             IndexesHandler(access, commits, addresses, offload, self._simple, self._name_lists, responder, parts.local_folders),
@@ -145,12 +134,10 @@ class _Routes:
 
     def site(self, timeout: float, access_log: AccessLog | None) -> FastSite:
         """Return the site that answers on these routes."""
-        site = FastSite(self._parts, self._pages, self._resource(), self._admit, timeout=timeout, access_log=access_log)
+        parts = self._parts
 
-        @self._app.handle_errors(Exception)
-        async def fail(request: IRequest, failure: Failure) -> bytes | None:
+        async def fail(request: Request, failure: Failure) -> bytes | None:
             """Answer ``request`` with what went wrong, or have another server answer it that knows more."""
-            assert isinstance(request, Request)
             if site.forwarder is not None and failure.check(AskFirst, FileLost):
                 try:
                     await site.forwarder.ask_first(request)
@@ -158,10 +145,13 @@ class _Routes:
                     failure = Failure()
                 else:
                     return None
-            known = self._parts.access.authenticator.known(request)
-            log_refusal(request, failure.value, known, client_address(request, self._parts.addresses))
-            return self._parts.responder.put(request, await self._failure_reply(request, failure))
+            known = parts.access.authenticator.known(request)
+            log_refusal(request, failure.value, known, client_address(request, parts.addresses))
+            return parts.responder.put(request, await self._failure_reply(request, failure))
 
+        self._app = routed(Answers(self._answers(), fail))
+        front = Front(self._app, parts.responder, parts.addresses, parts.trusted_peers)
+        site = FastSite(parts, self._pages, front, self._admit, timeout=timeout, access_log=access_log)
         return site
 
     async def _failure_reply(self, request: Request, failure: Failure) -> Reply:
@@ -177,12 +167,8 @@ class _Routes:
     async def _admit(self, request: Request, raw_path: bytes) -> Principal:
         return await (self._toxresults if is_result_path(raw_path) else self._uploads).admit(request, raw_path)
 
-    def _resource(self) -> IResource:
-        app = self._app
-        app.url_map.merge_slashes = False
-        app.url_map.strict_slashes = False
-        app.url_map.redirect_defaults = False
-        app.url_map.converters["name"] = _NameConverter
+    def _answers(self) -> dict[Endpoint, Answer]:
+        """Return what answers at which endpoint."""
         routes = (
             *self._of_accounts(),
             *operation_routes(self._parts, self._frames, self._renderer),
@@ -198,17 +184,12 @@ class _Routes:
         kept = KeptPages(parts.responder, parts.addresses)
         serials = SerialReader(parts.reach, parts.responder.default_headers, parts.clock)
         preflight = _answering(PreflightHandler(parts.access, parts.json_index).answer, parts.responder, kept, serials)
+        answers: dict[Endpoint, Answer] = {}
         for path, methods, handler in routes:
-            answer = _answering(handler, parts.responder, kept, serials)
-            self._route(path, methods, answer)
+            answers[path, tuple(methods)] = _answering(handler, parts.responder, kept, serials)
             if "GET" in methods and _SHARED.search(path):
-                self._route(path, ["OPTIONS"], preflight)
-        return Front(app, parts.responder, parts.addresses, parts.trusted_peers)
-
-    def _route(self, path: str, methods: Sequence[str], answer: KleinRouteHandler) -> None:
-        for slash in ("", "/") if path != "/" else ("",):
-            endpoint = f"{' '.join(methods)} {path}{slash}"
-            self._app.route(path + slash, methods=list(methods), endpoint=endpoint)(answer)
+                answers[path, ("OPTIONS",)] = preflight
+        return answers
 
     def _of_accounts(self) -> Sequence[Route]:
         """The server, its users and its indexes."""
@@ -292,7 +273,7 @@ class _Routes:
         )
 
 
-def _answering(handler: Handler, responder: Responder, kept: KeptPages, serials: SerialReader) -> KleinRouteHandler:
+def _answering(handler: Handler, responder: Responder, kept: KeptPages, serials: SerialReader) -> Answer:
     """Return a function for klein that has ``handler`` answer, or repeats a page that is ``kept``.
 
     Handlers take an index by its full name, ``name``, and a file by its ``path`` below the index.

@@ -170,7 +170,8 @@ class LoginHandler:
 
     _access: Access
     _addresses: Addresses
-    _url_map: Map
+    _url_map: Callable[[], Map]
+    """All routes, which are known once every handler is there."""
 
     async def login(self, request: Request) -> Reply:
         """A login token."""
@@ -209,7 +210,7 @@ class LoginHandler:
         """Return the route of ``address``, and its arguments; raise ``PermissionDenied`` if there is none."""
         try:
             path = "/" + "/".join(path_parts(request, address, self._addresses))
-            routes = self._url_map.bind("localhost")
+            routes = self._url_map().bind("localhost")
             try:
                 rule, arguments = routes.match(path, method="GET", return_rule=True)
             except MethodNotAllowed as error:
