@@ -64,6 +64,8 @@ def test_the_latest_version_is_the_newest_by_pep_440() -> None:
     assert latest_version([]) is None
     assert latest_version(["zzz", "aaa"]) == "zzz"
     assert latest_version(["zzz", "0.1"]) == "0.1"
+    assert latest_version(["1.1", "1.1_3", "1.2"]) == "1.2"
+    assert latest_version(["1.1_3", "1.1"]) == "1.1_3"  # 1.1-3 as a wheel's name has it, which is 1.1.post3
 
 
 @given(versions=st.lists(st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2}){0,2}((a|rc)[0-9])?|[a-z]{1,3}", fullmatch=True), min_size=1))

@@ -243,7 +243,10 @@ def _objection(node: Node, peer: Peer, epoch_start: Epoch) -> str | None:
     if peer.fenced:
         return f"it is fenced itself; follow its successor: --primary-url {peer.primary_url or 'URL'}"
     if peer.log_id == node.log_id and peer.epoch_start.rank < epoch_start.rank:
-        return f"its epoch is {peer.epoch_start.epoch}, and here began epoch {epoch_start.epoch}: it has to follow this one"
+        theirs, ours = peer.epoch_start.epoch, epoch_start.epoch
+        if theirs == ours:
+            return f"both were promoted and began epoch {ours}, and of the two this one counts: resync the other one to follow it"
+        return f"its epoch is {theirs}, and here began epoch {ours}: it has to follow this one"
     if peer.log_id == node.log_id and node.role == PRIMARY != peer.role and peer.epoch_start.rank == epoch_start.rank:
         return "it is a replica, and no later primary is known; promote it first"
     return None

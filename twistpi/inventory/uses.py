@@ -8,11 +8,11 @@ import attrs
 from packaging.version import Version
 
 from twistpi.model.errors import BadRequest
-from twistpi.model.names import version_of_filename
+from twistpi.model.names import parsed_version, version_of_filename
 from twistpi.model.records import Json, KnownProject
 from twistpi.model.releases import LogLine
 from twistpi.rules.dependencies import dependencies_on
-from twistpi.rules.requirements import Requirement, parsed_version
+from twistpi.rules.requirements import Requirement
 from twistpi.statistics.download_queries import Scope
 from twistpi.statistics.downloads import Downloads
 from twistpi.view.read import Reader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -122,14 +123,21 @@ def _version_of_other(filename: str, rest: str) -> str | None:
     return version
 
 
+@lru_cache(maxsize=8192)
+def parsed_version(version: str) -> Version | None:
+    """Return the version that the name of a file has, with ``_`` for ``-``; None for what is none by PEP 440."""
+    try:
+        return Version(version.replace("_", "-"))
+    except InvalidVersion:
+        return None
+
+
 def comparable_version(version: str) -> str:
-    """Return what is equal for all spellings of a version (PEP 440); a file name has ``_`` where a version may have ``-``."""
+    """Return what is equal for all spellings of a version (PEP 440), also that of file names."""
     if _PLAIN_VERSION.match(version):
         return _LAST_ZEROS.sub("", version)  # nearly all, at a tenth of the time
-    try:
-        return canonicalize_version(Version(version.replace("_", "-")))
-    except InvalidVersion:
-        return version
+    parsed = parsed_version(version)
+    return version if parsed is None else canonicalize_version(parsed)
 
 
 def find_version(version: str, versions: Iterable[str]) -> str | None:

@@ -8,11 +8,11 @@ from operator import itemgetter
 from typing import Final
 
 import attrs
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from twistpi.model.changes import Change
 from twistpi.model.errors import BadRequest, TwistpiError, file_exists
-from twistpi.model.names import check_filename, find_version, normalize_project
+from twistpi.model.names import check_filename, find_version, normalize_project, parsed_version
 from twistpi.model.records import Index
 from twistpi.model.releases import DOCZIP, TOXRESULT, Attachment, AttachmentAdded, Release
 from twistpi.model.server_errors import BlobConflict
@@ -88,18 +88,14 @@ def preferred_version(versions: Sequence[str]) -> str | None:
 
 def is_prerelease(version: str) -> bool:
     """Return whether ``version`` is a pre-release; an invalid one (PEP 440) is none."""
-    try:
-        return Version(version).is_prerelease
-    except InvalidVersion:
-        return False
+    parsed = parsed_version(version)
+    return parsed is not None and parsed.is_prerelease
 
 
 def age_of(version: str) -> Age:
     """Return what orders versions by PEP 440; what is no such version is older than all that are."""
-    try:
-        return True, Version(version)
-    except InvalidVersion:
-        return False, version
+    parsed = parsed_version(version)
+    return (False, version) if parsed is None else (True, parsed)
 
 
 # Test results ------------------------------------------------------------------------------------------------------

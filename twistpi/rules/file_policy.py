@@ -20,10 +20,10 @@ from typing import Final
 
 import attrs
 
-from twistpi.model.names import is_archive, is_wheel
+from twistpi.model.names import is_archive, is_wheel, parsed_version
 from twistpi.model.records import Index, Json, KnownFile
 from twistpi.rules.advisories import BLOCK_MALWARE, OFF, REPORT, Advisory, Finding, by_weight, matters
-from twistpi.rules.requirements import NO_REQUIREMENTS, Requirement, RequirementList, parsed_version
+from twistpi.rules.requirements import NO_REQUIREMENTS, Requirement, RequirementList
 
 MIN_RELEASE_AGE: Final = "min_release_age"
 EXEMPT: Final = "min_release_age_exempt"

@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Final
 
 import attrs
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from twistpi.model.errors import InvalidName
-from twistpi.model.names import normalize_project
+from twistpi.model.names import normalize_project, parsed_version
 
 _OPERATOR: Final = re.compile(r"\s*(?:[<>=!~]=?|===)")
 _PARTS: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(\*?)\s*(.*)\Z", re.DOTALL)
@@ -106,15 +104,6 @@ class RequirementList:
 
 
 NO_REQUIREMENTS: Final = RequirementList({}, ())
-
-
-@lru_cache(maxsize=8192)
-def parsed_version(version: str) -> Version | None:
-    """Return the version that the name of a file has; None for what is none by PEP 440."""
-    try:
-        return Version(version.replace("_", "-"))
-    except InvalidVersion:
-        return None
 
 
 def split_requirements(text: str) -> list[str]:

@@ -13,12 +13,11 @@ import attrs
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from twistpi.model.names import version_of_filename
+from twistpi.model.names import parsed_version, version_of_filename
 from twistpi.model.records import KnownFile, KnownProject, Link
 from twistpi.rules.explanation import Explanation, FileFate
 from twistpi.rules.file_policy import Refusal
 from twistpi.rules.install_targets import Target, files_to_install
-from twistpi.rules.requirements import parsed_version
 
 _EXACT: Final = frozenset({"==", "==="})
 

@@ -16,13 +16,12 @@ import attrs
 from twistpi.blobs.address import METADATA
 from twistpi.http.errors import RequestFailed
 from twistpi.model.errors import BadRequest, BadUpstreamPage
-from twistpi.model.names import comparable_version, version_of_filename
+from twistpi.model.names import comparable_version, parsed_version, version_of_filename
 from twistpi.model.records import Json, Link
 from twistpi.model.text import counted
 from twistpi.model.urls import without_credentials
 from twistpi.rules.install_targets import Target, files_to_install
 from twistpi.rules.lock_files import Wanted
-from twistpi.rules.requirements import parsed_version
 from twistpi.simple.parse import parse_project_page
 from twistpi.transfer.web_reader import WebReader
 

@@ -8,11 +8,11 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.model.changes import Change
-from twistpi.model.names import normalize_project
+from twistpi.model.names import normalize_project, parsed_version
 from twistpi.model.records import Json, Principal
 from twistpi.rules.permissions import Action
 from twistpi.rules.quarantine import held, parse_quarantined, to_quarantine, to_release
-from twistpi.rules.requirements import Requirement, parsed_version
+from twistpi.rules.requirements import Requirement
 from twistpi.view.read import Reader
 from twistpi.web.access import Access
 from twistpi.web.browser.confirmation import Confirmations, Question
