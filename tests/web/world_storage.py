@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -71,8 +72,8 @@ class WorldStorage(Protocol):
     def commit(self, decide: Decide, by: str) -> tuple[Committed, Applied]:
         """Decide and write an entry as the site's writer does; raise the refusal."""
 
-    def run(self, work: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
-        """Do what blocks, where a server does that, and return when it is done."""
+    def blocking(self, work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        """Return what does ``work``, which may block, where a server does that, and returns when it is done."""
 
     def bring(self, address: BlobAddress) -> None:
         """Have a blob be in the tree that is elsewhere, if it is."""
@@ -123,9 +124,9 @@ class DirectoryStorage:
         applied = self.write(by, changes) if changes else []
         return Committed(self.view.position.serial, changes), applied
 
-    def run(self, work: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    def blocking(self, work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         """See ``WorldStorage``."""
-        return work(*arguments, **named)
+        return work
 
     def bring(self, address: BlobAddress) -> None:
         """See ``WorldStorage``: everything is here."""
@@ -164,8 +165,8 @@ class NodeStorage:
         self._batches = Batches(self._log, self.view, lambda: datetime.fromisoformat(AT).astimezone(UTC))
         self._bucket = self._maker.bucket(new_place(), LOG_ID)
         self.served = self._maker.blobs(open_tree(self.folder), self._bucket)
-        self.blobs = InThreads(self.served, self.run)
-        self.elsewhere = InThreads(self._maker.blobs(open_tree(other), self._bucket), self.run)
+        self.blobs = InThreads(self.served, self._maker.run)
+        self.elsewhere = InThreads(self._maker.blobs(open_tree(other), self._bucket), self._maker.run)
 
     def write(self, by: str, changes: Sequence[Change]) -> Applied:
         """See ``WorldStorage``: the other node writes, and this one follows."""
@@ -187,9 +188,9 @@ class NodeStorage:
                 raise answer
         return outcome.applied
 
-    def run(self, work: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    def blocking(self, work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         """See ``WorldStorage``: in a thread, because a server's reactor does not wait."""
-        return self._maker.run(work, *arguments, **named)
+        return partial(self._maker.run, work)
 
     def bring(self, address: BlobAddress) -> None:
         """See ``WorldStorage``: from the bucket."""

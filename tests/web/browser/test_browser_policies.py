@@ -65,7 +65,7 @@ def test_the_page_of_a_hidden_version_says_so_and_what_to_do_and_has_no_links_to
     configure(world, deny=["demo>=2"])
     shown = page(nobody(world), f"/{MIRROR}/demo/2.0")
     (notice,) = texts(shown, ".notice")
-    assert notice.startswith("This version is not offered. Not offered, by the rule deny of root/pypi: demo>=2 is denied.")
+    assert notice.startswith("Not offered, by the rule deny of root/pypi: demo>=2 is denied.")
     assert "Take another version" in notice
     assert len(texts(shown, ".files .struck")) == 2
     assert shown.css(".files a") == []

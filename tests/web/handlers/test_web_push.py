@@ -263,7 +263,7 @@ class Upstream:
             raise UnknownFile(index.name, known.path)
         self.world.cache_file(project, known.link, body, index.name)
         address = blob_address(sha256(body), known.link.filename)
-        self.world.storage.run(self.world.storage.bring, address)
+        self.world.storage.blocking(self.world.storage.bring)(address)
         return KeptFile(address, sha256(body), len(body))
 
 

@@ -71,7 +71,7 @@ def _rule_lines(index: str, rows: Sequence[tuple[Index, str, Json]]) -> Iterator
 def _shown(key: str, value: Json) -> str:
     if isinstance(value, list):
         more = f" and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
-        return "; ".join(value[:_SHOWN]) + more
+        return "; ".join(value[:_SHOWN]) + more or "(no items)"
     return duration(value) if key == MIN_RELEASE_AGE else str(value).lower() if isinstance(value, bool) else str(value)
 
 
