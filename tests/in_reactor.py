@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 
 PATIENCE = 60.0
 """Seconds after which something will not happen in this process, however busy the machine is."""

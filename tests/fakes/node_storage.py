@@ -24,7 +24,7 @@ from twistpi.cluster.database import Database
 from twistpi.cluster.local_copy import LocalCopy
 from twistpi.cluster.postgres_changelog import PostgresChangelog
 from twistpi.cluster.schema import prepare
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.s3.address import parse_bucket
 from twistpi.s3.bucket import open_bucket
 from twistpi.s3.credentials import Credentials

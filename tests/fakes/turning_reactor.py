@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 
 
 class TurningReactor:

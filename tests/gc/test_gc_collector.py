@@ -17,7 +17,7 @@ from tests.fakes.memory_changelog import MemoryChangelog
 from tests.gc.gc_setup import INDEXES, LOG_ID, LONG_AGO, put, put_first_entry, removed, uploaded
 from twistpi.blobs.tree import Tree, open_tree
 from twistpi.gc.collector import LOOSENING, GarbageCollector
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, FileCached, IndexDeleted, UserCreated
 from twistpi.model.releases import AttachmentRemoved, ProjectRemoved, ReleaseRemoved
 from twistpi.model.server_errors import StorageFull, WriterStopped

@@ -25,7 +25,7 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.cluster.database import Database
 from twistpi.cluster.local_copy import UnsyncedDisk
 from twistpi.cluster.postgres_changelog import PostgresChangelog
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.bucket_files import BucketFiles
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import Sink

@@ -19,10 +19,10 @@ import orjson
 
 from twistpi.advisories.feed_files import moment
 from twistpi.blobs.incoming import IncomingFile
-from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.model.urls import FOLDER, path_of, without_credentials

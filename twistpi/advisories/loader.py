@@ -17,7 +17,7 @@ from twistpi.advisories.store import AdvisoryStore
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import ADVISORY_SET, Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure

@@ -21,7 +21,7 @@ from twistpi.blobs.incoming import IncomingFile
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
 from twistpi.http.backoff import Backoff
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import ADVISORY_SET, AdvisoriesAccepted, Change
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Check, Measure

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from twistpi.blobs.address import sha256_of
 from twistpi.blobs.tree import ROOT
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.s3.address import parse_bucket
 from twistpi.s3.bucket import open_bucket
 from twistpi.s3.errors import NoSuchObject

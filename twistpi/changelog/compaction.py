@@ -14,7 +14,7 @@ from twistpi.changelog.places import position_at
 from twistpi.changelog.reader import segment_path
 from twistpi.changelog.summary import lines_digest, summary_path
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, HistoryCompacted
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Position

@@ -37,8 +37,8 @@ from twistpi.rules.eviction import CachedFile
 from twistpi.rules.indexes import decide_index_modified
 from twistpi.rules.permissions import may_read
 from twistpi.rules.token_requests import TokenRequest, decide_token_created, decide_token_revoked
+from twistpi.server.budgets import free_bytes, limits_of
 from twistpi.server.directory import read_secret
-from twistpi.server.eviction import free_bytes, limits_of
 from twistpi.server.node import Node, not_made, read_node
 from twistpi.server.settings import Settings
 from twistpi.server.storage import EMPTY, Storage

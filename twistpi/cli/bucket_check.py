@@ -24,7 +24,7 @@ from twistpi.blobs.address import sha256_of
 from twistpi.blobs.bucket import BlobBucket
 from twistpi.blobs.tree import Tree
 from twistpi.cli.file_check import Counts, Finding, Progress, later_names
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.s3.address import parse_bucket
 from twistpi.s3.bucket import open_bucket
 from twistpi.s3.errors import NoSuchObject

@@ -16,10 +16,9 @@ import orjson
 from twistpi.auth.tokens import SCHEME, NodeTokens
 from twistpi.http.blocking import BlockingClient, BlockingResponse
 from twistpi.http.errors import RequestFailed
-from twistpi.model.peers import FenceNote, Peer, read_peer
+from twistpi.model.peers import FENCE_PATH, PEER_PATH, TIME_HEADER, FenceNote, Peer, read_peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary
-from twistpi.replication.primary import FENCE_PATH, PEER_PATH, TIME_HEADER
 from twistpi.server.node import Node, read_running
 
 _LOCAL_TIMEOUT: Final = 120.0

@@ -11,8 +11,7 @@ import attrs
 from twistpi.model.errors import TwistpiError
 from twistpi.model.peers import Epoch, FenceNote, Peer
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary, promotion_refused
-from twistpi.replication.promotion import AT_ONCE, HOLD, check_directness
-from twistpi.rules.replication import Promotion, decide_promotion
+from twistpi.rules.replication import HOLD, SHORTEST_HOLD, Promotion, check_directness, decide_promotion
 from twistpi.server.epochs import begin_epoch
 from twistpi.server.storage import Storage
 
@@ -81,7 +80,7 @@ def promote_directly(
         note = FenceNote(own.node_id, own.log_id, decision.epoch_start, url, HOLD)
         decision = decide_promotion(own, _hold(primary, there, note))
         if decision.missing is not None:
-            _notify(primary, attrs.evolve(note, hold=AT_ONCE))
+            _notify(primary, attrs.evolve(note, hold=SHORTEST_HOLD))
         _refuse_missing(decision, primary, own)
     former = primary.url if primary is not None else None if fence is None else fence.url
     serial = begin_epoch(storage, decision.epoch_start.epoch, former, now)

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from twistpi.cluster.database import Database, Row
 from twistpi.http.backoff import sleep
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 
 SECONDS: Final = 10.0

@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from twistpi.cluster.database import Database, Row
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 

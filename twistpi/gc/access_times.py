@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from twistpi.blobs.address import blob_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.view.read import Readers
 
 Row = Sequence[str | int]

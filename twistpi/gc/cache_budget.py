@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.tree import Tree
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.monitoring import Measure
 from twistpi.model.text import counted, in_words
 

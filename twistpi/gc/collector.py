@@ -14,7 +14,7 @@ from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
 from twistpi.gc.garbage import GRACE, Collected, Collection, Garbage
 from twistpi.http.backoff import sleep
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import AdvisoriesAccepted, Change, IndexDeleted
 from twistpi.model.releases import (
     AttachmentAdded,

@@ -26,7 +26,7 @@ from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.eviction import BUNCH, BY, Evicted, Eviction, decide_evicted, garbage_of, garbage_of_links
 from twistpi.gc.garbage import GRACE, Garbage
 from twistpi.http.backoff import sleep
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, FileCached, IndexModified
 from twistpi.model.monitoring import Measure
 from twistpi.model.releases import FileRemoved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -20,19 +20,8 @@ from zope.interface import implementer
 from twistpi.http.codings import decode
 from twistpi.http.errors import Cause, RequestFailed, too_large
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 Deliver = Callable[[IProtocol], object]
 """``IResponse.deliverBody``."""
-
-
-class Offload(Protocol):
-    """Runs a blocking function in another thread, as ``deferToThread`` does."""
-
-    def __call__(
-        self, function: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> Deferred[_Result]:
-        """Return a Deferred with the function's result."""
 
 
 class BodyReader(TwistedProtocol):

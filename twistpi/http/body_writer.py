@@ -10,8 +10,9 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from twistpi.http.body import BodyReader, Deliver, Offload
+from twistpi.http.body import BodyReader, Deliver
 from twistpi.http.errors import RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import Waiters
 
 _FIRST_AHEAD: Final = 128 * 1024

@@ -20,12 +20,13 @@ from zope.interface import implementer
 from twistpi import __version__
 from twistpi.http.agent import Agent
 from twistpi.http.answer_times import AnswerTimes
-from twistpi.http.body import BodyReader, BytesBody, Offload, decompress, read_body
+from twistpi.http.body import BodyReader, BytesBody, decompress, read_body
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.codings import ACCEPTED
 from twistpi.http.errors import Cause, RequestFailed, request_failed, too_large
 from twistpi.http.folders import Folders
 from twistpi.http.messages import Line, headers_of, lines_of
+from twistpi.http.offload import Offload
 from twistpi.http.urls import Credentials, origin_of, quoted, resolve, split_credentials
 from twistpi.http.wire_response import WireResponse
 from twistpi.model.urls import is_folder_address

@@ -26,9 +26,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from twistpi.http.body import BODY_DONE, Offload
+from twistpi.http.body import BODY_DONE
 from twistpi.http.conditional import Unsatisfiable, if_range_holds, parse_range, parse_tags, tags_match
 from twistpi.http.errors import Cause, RequestFailed, too_large
+from twistpi.http.offload import Offload
 from twistpi.model.names import project_of_filename
 from twistpi.model.urls import is_within, path_of
 

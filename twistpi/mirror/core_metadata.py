@@ -25,9 +25,9 @@ from twistpi.blobs.address import BlobAddress, blob_address, metadata_address
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.reserve import Reserve
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient
 from twistpi.http.errors import RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import promised_digest
 from twistpi.mirror.files import FileService

@@ -10,10 +10,10 @@ import attrs
 from twisted.internet.interfaces import IProtocol, IReactorTime
 
 from twistpi.http.backoff import sleep
-from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.conditional import parse_content_range
 from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.mirror.upstream import unusable_status
 from twistpi.model.records import Link
 

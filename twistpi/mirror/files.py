@@ -17,7 +17,7 @@ from twistpi.blobs.address import blob_address
 from twistpi.blobs.incoming import IncomingFile
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.reserve import Reserve
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.download import Download, KeptFile
 from twistpi.mirror.file_transfer import Sink, promised_digest
 from twistpi.mirror.upstream import STOPPING

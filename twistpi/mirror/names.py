@@ -19,10 +19,10 @@ from twisted.logger import Logger
 
 from twistpi.blobs.incoming import storage_full
 from twistpi.http.backoff import Blocked, CircuitBreaker
-from twistpi.http.body import Offload
 from twistpi.http.body_writer import BodyWriter
 from twistpi.http.conditional import conditions
 from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.name_source import NameSource

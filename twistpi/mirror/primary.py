@@ -15,8 +15,8 @@ import orjson
 from twisted.internet.interfaces import IReactorTime
 
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
 from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.mirror.file_transfer import FileResponse
 from twistpi.mirror.page_source import LARGEST_PAGE, Kind, Known
 from twistpi.mirror.pages import GONE

@@ -9,6 +9,10 @@ import attrs
 
 from twistpi.model.records import Json
 
+PEER_PATH = "/+peer"
+FENCE_PATH = "/+fence"
+TIME_HEADER = "X-Twistpi-Time"
+"""The primary's clock, in Unix seconds, in every answer to another server."""
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _ID_OR_EMPTY = re.compile(r"([0-9a-f]{32})?\Z")
 _CHAIN = re.compile(r"[0-9a-f]{64}\Z")

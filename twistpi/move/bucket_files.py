@@ -20,7 +20,7 @@ from twistpi.backup.blob_state import MISSING, address_of
 from twistpi.blobs.bucket import BlobBucket
 from twistpi.blobs.tree import Tree
 from twistpi.cluster.view_names import is_due
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.s3.address import BucketAddress
 from twistpi.s3.bucket import open_bucket
 from twistpi.s3.errors import NoSuchObject

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import attrs
 from twisted.internet.defer import Deferred
 
-from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import Cause, RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.http.streamed_body import StreamedBody
 from twistpi.http.urls import quoted
 from twistpi.model.errors import BadRequest

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 import attrs
 import orjson
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.server_errors import BlobConflict, PrimaryUnreachable
 from twistpi.replication.primary import Primary
 from twistpi.view.read import KeptBlob

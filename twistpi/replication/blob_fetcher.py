@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import Backoff, Pause
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import FileNotHereYet, TwistpiError
 from twistpi.model.monitoring import Measure

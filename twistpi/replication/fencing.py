@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer, Position
 from twistpi.model.records import Json

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.http.backoff import Backoff
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure
 from twistpi.model.records import Json

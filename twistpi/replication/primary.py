@@ -18,7 +18,7 @@ from twisted.web.http_headers import Headers
 
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import Cause, RequestFailed
-from twistpi.model.peers import FenceNote, Peer, read_peer
+from twistpi.model.peers import FENCE_PATH, PEER_PATH, TIME_HEADER, FenceNote, Peer, read_peer
 from twistpi.model.records import Json
 from twistpi.model.server_errors import NotFenced, PrimaryUnreachable, StrangePrimary
 
@@ -26,15 +26,11 @@ PATIENCE = 30.0
 """Seconds to the head of an answer, and between two pieces of a body that is read as a whole."""
 LONGEST_JSON = 64 * 1024 * 1024
 """Bytes of the longest JSON that a primary may answer."""
-TIME_HEADER = "X-Twistpi-Time"
-"""The primary's clock, in Unix seconds, in every answer to another server."""
 BY_BUNDLES = "http://by-bundles.invalid"
 """The primary of a replica that never reaches it: a name that nobody can have (RFC 6761), and that is never looked up."""
 NOT_ASKED = "what is new comes here by twistpi bundle apply, and changes are made on the primary itself"
 """Why that one is not reached."""
 _SCHEME = "Twistpi-Node"
-PEER_PATH = "/+peer"
-FENCE_PATH = "/+fence"
 _CLOSED = "closed"
 _SIGN_AGAIN = frozenset({"expired", "replayed", _CLOSED})
 """Why a token was of no use where another one may be."""

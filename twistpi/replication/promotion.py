@@ -27,10 +27,8 @@ from twistpi.model.text import counted
 from twistpi.replication.fencing import Fencing
 from twistpi.replication.following import Following
 from twistpi.replication.primary import Primary
-from twistpi.rules.replication import PRIMARY, decide_promotion
+from twistpi.rules.replication import HOLD, PRIMARY, SHORTEST_HOLD, check_directness, decide_promotion
 
-HOLD = 30.0
-"""Seconds for which a primary holds its writes."""
 WAIT = 20.0
 """Seconds for which outstanding entries and files are waited for; well within a hold."""
 PATIENCE = 5.0
@@ -47,17 +45,8 @@ _MANY_FILES = 100
 """So many that are lacking are not waited for while a primary holds its writes."""
 _BETWEEN = 0.1
 """Seconds between two looks at how many files are lacking."""
-AT_ONCE = 0.001
-"""Seconds of a hold that takes the place of a longer one."""
 State = Literal["none", "under way", "failed"]
 _log = Logger()
-
-
-def check_directness(there: Peer, url: str) -> None:
-    """Raise ``TwistpiError`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
-    if there.role != PRIMARY:
-        chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
-        raise promotion_refused(f"{chain}, or go on nevertheless: twistpi promote --force")
 
 
 class TakeOver(Protocol):
@@ -192,7 +181,7 @@ class Promotion:
     async def _release_writes(self, primary: Primary, note: FenceNote) -> None:
         """Let the primary write again at once, since nobody is promoted."""
         with contextlib.suppress(NotFenced, PrimaryUnreachable, StrangePrimary):
-            await primary.notify(attrs.evolve(note, hold=AT_ONCE), PATIENCE)
+            await primary.notify(attrs.evolve(note, hold=SHORTEST_HOLD), PATIENCE)
 
     def _note(self, sentence: str) -> None:
         self._notes.append(sentence)

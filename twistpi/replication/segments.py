@@ -24,8 +24,8 @@ from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import segment_path
 from twistpi.changelog.summary import lines_digest, summary_path
 from twistpi.http.backoff import Backoff
-from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_content_range
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import Json
 from twistpi.model.server_errors import FeedDamaged, FollowingRefused, PrimaryUnreachable, StorageFull, StrangePrimary

@@ -19,7 +19,7 @@ import attrs
 from twistpi.changelog.disk import Disk
 from twistpi.changelog.format import NEW_SUFFIX, segment_start, write_base
 from twistpi.changelog.reader import check_segment, segment_path
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.peers import Position
 from twistpi.model.server_errors import FeedDamaged, StorageFull, StrangePrimary
 from twistpi.replication.primary import Primary

@@ -16,6 +16,10 @@ from twistpi.model.names import IndexName
 from twistpi.model.peers import Epoch, FenceNote, Fork, Peer
 from twistpi.model.server_errors import promotion_refused
 
+HOLD: Final = 30.0
+"""Seconds for which a primary holds its writes."""
+SHORTEST_HOLD: Final = 0.001
+"""Seconds of a hold that takes the place of a longer one."""
 PRIMARY = "primary"
 REPLICA = "replica"
 
@@ -109,6 +113,13 @@ class Promotion:
     missing: tuple[int, int] | None
     """The first and last serial of the entries that only the former primary has; None when there are none, or when it does not
     answer."""
+
+
+def check_directness(there: Peer, url: str) -> None:
+    """Raise ``TwistpiError`` when the server that is followed, ``there`` at ``url``, is a replica itself."""
+    if there.role != PRIMARY:
+        chain = f"it follows a replica, so that the primary would not learn of it; promote the server at {url}"
+        raise promotion_refused(f"{chain}, or go on nevertheless: twistpi promote --force")
 
 
 def decide_promotion(own: Peer, primary: Peer | None, overcome: Fence | None = None) -> Promotion:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.streamed_body import StreamedBody
 
 _PIECE: Final = 256 * 1024

@@ -12,9 +12,9 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from twistpi.http.agent import Agent, make_agent
-from twistpi.http.body import Offload
 from twistpi.http.client import HTTPClient, Response
 from twistpi.http.errors import RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.http.routes import NONE, ForbiddenNetworks
 from twistpi.s3.address import BucketAddress
 from twistpi.s3.credentials import Credentials

@@ -15,7 +15,7 @@ import botocore.session
 from botocore.credentials import ReadOnlyCredentials
 from twisted.internet.interfaces import IReactorTime
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.s3.errors import BucketRefused, BucketUnavailable
 

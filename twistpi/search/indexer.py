@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.http.backoff import sleep
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, FileCached, IndexDeleted, LinksChanged, MetadataCached
 from twistpi.model.releases import (
     AttachmentAdded,

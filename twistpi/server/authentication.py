@@ -13,7 +13,7 @@ from twisted.python.threadpool import ThreadPool
 
 from twistpi.auth.passwords import BLANK
 from twistpi.auth.tokens import LoginTokens
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.records import ROOT
 from twistpi.server.directory import read_secret
 from twistpi.server.process import IServerReactor

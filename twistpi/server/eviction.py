@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection
 
@@ -10,32 +9,14 @@ from twistpi.changelog.writer import Writer
 from twistpi.gc.collector import GarbageCollector
 from twistpi.gc.evictor import Evictor
 from twistpi.gc.garbage import SlowClock
-from twistpi.rules.eviction import DAY, Budget, Limits
 from twistpi.rules.replication import BlobPolicy
+from twistpi.server.budgets import free_bytes, server_budget
 from twistpi.server.process import Process
 from twistpi.server.roles import Role
 from twistpi.server.settings import Settings
 from twistpi.server.storage import Storage
-from twistpi.view.read import Reader, Readers
+from twistpi.view.read import Readers
 from twistpi.web.components import MirrorServices
-
-
-def server_budget(settings: Settings) -> Budget:
-    """Return the budget of all mirrors together."""
-    days = settings.cache_max_age
-    return Budget(settings.cache_max_bytes, None if days is None else days * DAY, settings.cache_min_age * DAY)
-
-
-def limits_of(settings: Settings, reader: Reader) -> Limits:
-    """Return the budgets of a primary that does not run."""
-    indexes = reader.indexes()
-    return Limits.of(server_budget(settings), indexes, [index.name for index in indexes] if settings.offline else ())
-
-
-def free_bytes(path: str) -> int:
-    """Return the free bytes of the disk that has ``path``."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
 
 
 def make_evictor(

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from twistpi.blobs.tree import INCOMING
 from twistpi.cluster.view_names import EVERY, FOLDER, ViewName, choose_view, is_due, to_drop, view_names
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.s3.address import parse_bucket
 from twistpi.s3.bucket import Bucket

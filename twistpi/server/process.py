@@ -33,7 +33,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -8, -1, -3
 """Of glibc's ``mallopt``."""

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.records import Json
 from twistpi.server.storage import Storage
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.server_errors import StorageFull, WriterStopped
 
 _LOOK: Final = 2.0

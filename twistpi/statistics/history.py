@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.statistics.database import StatisticsFile
 
 MINUTE: Final = 60

@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import globalLogPublisher
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.monitoring import Measure
 from twistpi.statistics.database import StatisticsFile
 from twistpi.statistics.downloads import Downloads

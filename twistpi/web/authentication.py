@@ -27,7 +27,7 @@ from twisted.web.server import Request
 from twistpi.auth import tokens as api_tokens
 from twistpi.auth.passwords import BLANK, LONGEST_WAIT, Remembered, Throttle, hash_password, is_argon2_hash, verify_password
 from twistpi.auth.tokens import LoginTokens, is_valid_for, looks_like_one
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import AskFirst, LoginFailed, TwistpiError
 from twistpi.model.records import NOBODY, Principal, User

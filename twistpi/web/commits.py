@@ -15,7 +15,7 @@ from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
 from twistpi.blobs.received import Received
 from twistpi.changelog.writer import Writer
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Change, IndexDeleted
 from twistpi.model.records import Index, Principal

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twistpi.advisories.service import Advisories
 from twistpi.gc.access_times import AccessTimes
 from twistpi.http.answer_times import AnswerTimes
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.monitoring import Checked, ConfiguredSetting, Measured
 from twistpi.model.records import Json
 from twistpi.statistics.downloads import Downloads

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from twistpi.blobs.address import PROVENANCE
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import (
     Change,

@@ -14,7 +14,7 @@ from twistpi.gc.eviction import Evicted, Eviction
 from twistpi.model.records import Json
 from twistpi.model.text import counted, in_words
 from twistpi.rules.eviction import CachedFile
-from twistpi.server.eviction import free_bytes, limits_of
+from twistpi.server.budgets import free_bytes, limits_of
 from twistpi.server.optional_bucket import blobs_to_look_at
 from twistpi.server.settings import Settings
 from twistpi.view.read import Reader

@@ -25,8 +25,8 @@ from twistpi.cli.diagnostics.cluster_rules import BucketSeen, DatabaseSeen
 from twistpi.cluster.database import Database, Row, database_name, first_line, open_connection, remedy_for
 from twistpi.cluster.presence import FIND_NODES, find_identity, seen_nodes
 from twistpi.cluster.schema import NEEDED, VERSION, schema_version
-from twistpi.http.body import Offload
 from twistpi.http.errors import RequestFailed
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.s3.address import parse_bucket
 from twistpi.s3.bucket import Bucket, open_bucket

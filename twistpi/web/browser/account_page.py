@@ -10,7 +10,7 @@ import attrs
 from twisted.web.server import Request
 
 from twistpi.auth.passwords import BLANK
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import BadRequest, TwistpiError, unknown_user
 from twistpi.model.records import Json, Principal, User
 from twistpi.rules.accounts import read_user_patch

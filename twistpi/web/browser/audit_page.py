@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.web.server import Request
 
 from twistpi.advisories.store import AdvisoryStore
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.inventory.audit import ANY, MALWARE, AffectedVersion, audit_csv, audit_fields, find_affected
 from twistpi.model.errors import BadRequest
 from twistpi.model.records import Principal

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import TwistpiError
 from twistpi.model.records import NOTHING, Principal
 from twistpi.web.access import Access

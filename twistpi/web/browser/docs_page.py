@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.names import normalize_project
 from twistpi.rules.attachments import age_of
 from twistpi.web.access import Access

@@ -13,7 +13,7 @@ import attrs
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import FileRefused, InvalidName, LoginNeeded, TwistpiError
 from twistpi.model.names import normalize_project
 from twistpi.model.records import NOBODY

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import unknown_user
 from twistpi.model.monitoring import Checked
 from twistpi.model.records import Index

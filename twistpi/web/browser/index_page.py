@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.pages import PageService
 from twistpi.model.records import Index
 from twistpi.model.urls import public_address

@@ -9,7 +9,7 @@ import attrs
 from markupsafe import Markup
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.names import normalize_project
 from twistpi.rules.actions import Actions, actions_on
 from twistpi.rules.permissions import Policy

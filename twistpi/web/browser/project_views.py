@@ -15,7 +15,7 @@ from twisted.web.server import Request
 from twistpi.archives.core_metadata import parse_core_metadata
 from twistpi.blobs.address import BlobAddress
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.model.errors import InvalidDistribution, TwistpiError, UnknownProject
 from twistpi.model.names import comparable_version, version_of_filename

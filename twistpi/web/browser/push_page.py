@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import FileNotHereYet, TwistpiError
 from twistpi.model.names import normalize_project

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twistpi.changelog.rare_changes import RareChanges
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.changes import Entry
 from twistpi.model.server_errors import LogDamaged

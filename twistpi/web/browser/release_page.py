@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import unknown_version
 from twistpi.model.names import kind_of_filename, normalize_project
 from twistpi.model.records import KnownFile

@@ -10,7 +10,7 @@ from twisted.web.server import Request
 
 from twistpi.blobs.address import path_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.files import FileService
 from twistpi.model.errors import TwistpiError, UnknownFile, unknown_version
 from twistpi.model.names import normalize_project

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, IndexModified
 from twistpi.model.errors import BadRequest, LoginNeeded, PermissionDenied, TwistpiError, unknown_user
 from twistpi.model.records import ApiToken, Index, Json, Principal, User

@@ -21,7 +21,7 @@ from twistpi.archives.zip_directory import Member
 from twistpi.auth.tokens import is_valid_for
 from twistpi.blobs.address import path_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.files import FileService
 from twistpi.model.errors import InvalidDistribution, PermissionDenied, TwistpiError

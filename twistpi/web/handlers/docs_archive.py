@@ -13,7 +13,7 @@ import attrs
 from twistpi.archives.source import DEFAULT_LIMITS, Source
 from twistpi.archives.zip_directory import Member
 from twistpi.archives.zip_members import checked_members, directory_of, fault_of, member_pieces
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.web.transport.bodies import BufferedBody, FileBody
 
 _TYPES: Final[Mapping[str, bytes]] = {

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import DeferredLock
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import AskFirst, BadRequest, TwistpiError, UnknownProject
 from twistpi.model.names import normalize_project
 from twistpi.model.records import Json

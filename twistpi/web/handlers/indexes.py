@@ -11,7 +11,7 @@ import attrs
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change, IndexCreated, IndexModified
 from twistpi.model.errors import TwistpiError, unknown_user
 from twistpi.model.records import ROOT, Index, Json, Principal

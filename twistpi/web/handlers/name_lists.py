@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, suppress
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.allowed_names import allowed_names
 from twistpi.mirror.names import NameList
 from twistpi.model.errors import TwistpiError

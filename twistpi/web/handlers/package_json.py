@@ -19,7 +19,7 @@ from twistpi.advisories.store import AdvisoryStore
 from twistpi.archives.core_metadata import parse_core_metadata
 from twistpi.blobs.address import METADATA, BlobAddress
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.model.errors import FileLost, InvalidDistribution, NoMetadata, TwistpiError, UnknownProject, unknown_version

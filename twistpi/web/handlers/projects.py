@@ -9,7 +9,7 @@ from urllib.parse import quote
 import attrs
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change
 from twistpi.model.errors import UnknownProject, no_project, unknown_version
 from twistpi.model.names import comparable_version, find_version, normalize_project

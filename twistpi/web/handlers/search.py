@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.web.server import Request
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.records import Json
 from twistpi.rules.inheritance import Inheritance
 from twistpi.search.finding import Offers

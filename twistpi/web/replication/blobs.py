@@ -18,7 +18,7 @@ from twisted.web.server import Request
 from twistpi.auth.tokens import NodeClaim
 from twistpi.blobs.address import METADATA, BlobAddress, path_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.mirror.download import Download
 from twistpi.model.errors import BadRequest, FileLost, InvalidName, UnknownFile
 from twistpi.model.records import Index, Json, KnownFile

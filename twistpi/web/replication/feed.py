@@ -68,7 +68,7 @@ from twisted.web.server import Request
 
 from twistpi.auth.tokens import NodeClaim
 from twistpi.changelog.interfaces import Segment
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.errors import BadRequest, TwistpiError
 from twistpi.model.peers import BEGINNING, Position
 from twistpi.model.records import Json

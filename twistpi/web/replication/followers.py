@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 
 from twistpi.changelog.files import FileChangelog
 from twistpi.changelog.reader import MOST, Extent
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.model.changes import Change
 from twistpi.model.monitoring import Measure
 from twistpi.model.peers import Position

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 from twistpi.http.single_flight import SingleFlight
 from twistpi.model.errors import TwistpiError
 from twistpi.model.monitoring import Measure

@@ -15,8 +15,8 @@ from twisted.web.server import Request
 from twistpi.auth.tokens import NodeClaim
 from twistpi.blobs.address import BlobAddress, blob_address
 from twistpi.blobs.interfaces import IBlobs
-from twistpi.http.body import Offload
 from twistpi.http.conditional import parse_tags, tags_match
+from twistpi.http.offload import Offload
 from twistpi.mirror.core_metadata import MetadataNotKept
 from twistpi.mirror.name_source import AGE
 from twistpi.mirror.primary import written_project

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from twistpi.http.body import Offload
+from twistpi.http.offload import Offload
 
 if TYPE_CHECKING:
     from twistpi.mirror.download import Download
