@@ -29,8 +29,11 @@ SLOW_TESTS := browser crash docs etc live archives/test_archives_tar.py changelo
 	web/handlers/test_web_docs.py web/handlers/test_web_upload_races.py
 # What runs over the cluster form in each run, and what is known to.
 CLUSTER_TESTS := web/handlers/test_web_upload.py web/handlers/test_web_removal.py push/test_push_request.py \
-	mirror/test_mirror_full_log.py
-ALL_CLUSTER_TESTS := push mirror web/browser web/forwarding web/handlers web/transport web/test_web_permissions.py
+	mirror/test_mirror_full_log.py \
+	web/test_web_files.py::test_external_urls_lead_to_the_upstream_while_the_file_is_not_here
+ALL_CLUSTER_TESTS := push mirror web/browser web/forwarding web/handlers web/receiving web/replication web/transport \
+	web/test_web_files.py web/test_web_indexes.py web/test_web_permissions.py web/test_web_policies.py web/test_web_projects.py \
+	web/test_web_protected.py web/test_web_releases.py web/test_web_simple.py web/test_web_stages.py
 
 .PHONY: help serve test test-quick test-cluster check-style check-types check-behaviour check-cluster check-quickly bench soak docs screenshots lock programs clean
 

@@ -78,6 +78,7 @@ def test_the_metadata_of_a_release_is_that_of_its_last_file_and_no_mixture(world
     assert [link.get("requires_python") for link in told["+links"]] == [">=3.8", None], "a link says what is its own"
 
 
+@pytest.mark.directory("removes a file from the directory")
 def test_version_data_say_what_is_common_and_what_is_a_files_own(world: World, alice: Person) -> None:
     other = "demo_pkg-1.0-py3-none-linux_x86_64.whl"
     first = make_wheel(NAME, "1.0", ["six"], more=["Summary: Fast", "Classifier: A"])
@@ -226,6 +227,7 @@ def test_what_was_never_uploaded_is_unknown(world: World, alice: Person, tail: s
     assert world.downloads.opened == 0
 
 
+@pytest.mark.directory("removes a file from the directory")
 def test_a_file_whose_bytes_are_lost_is_an_error_and_nobody_else_is_asked(world: World, alice: Person) -> None:
     upload(alice, PROD, WHEEL, wheel())
     for one in Path(world.folder, "+files").rglob("*.whl"):

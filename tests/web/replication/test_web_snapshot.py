@@ -63,6 +63,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.world.close()
 
 
+@pytest.mark.directory("tells the place in a log of its own")
 def test_a_snapshot_is_the_view_with_its_place_in_the_log(site: Site, tmp_path: Path) -> None:
     site.world.list_links("demo", [link("demo-1.tar.gz")])
     answer = site.ask("POST", "/+snapshot")

@@ -232,7 +232,8 @@ class FileHandler:
                 pass  # it was removed from the disk; it is fetched again
         url = link.url
         shows_no_secret = url == without_credentials(url) and "?" not in url and not is_folder_address(url)
-        if index.config.get("mirror_use_external_urls") and not self._mirrors.offline and shows_no_secret:
+        is_elsewhere = known.cached and self._mirrors.blobs is not None  # at the primary, or in the bucket
+        if index.config.get("mirror_use_external_urls") and not self._mirrors.offline and shows_no_secret and not is_elsewhere:
             reply = redirect_reply(url, 302)
             return reply if self._access.is_open(index.name) else made_private(reply)
         facts = self._facts(index, link.sha256, kind, modified, counted)
