@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from inspect import unwrap
 from typing import Any
 from urllib.parse import urljoin
 
@@ -243,7 +244,7 @@ def test_a_client_that_leaves_gets_no_more_of_a_name_list(listed: World) -> None
     waiting: list[Deferred[Any]] = []
 
     def offload(work: Any, *arguments: Any) -> Deferred[Any]:
-        if work is not next:
+        if unwrap(work) is not next:
             return succeed(work(*arguments))
         waiting.append(Deferred())
         return waiting[-1]
@@ -259,7 +260,7 @@ def test_a_name_list_that_breaks_is_never_taken_for_whole(listed: World) -> None
     calls = iter(range(9))
 
     def offload(work: Any, *arguments: Any) -> Deferred[Any]:
-        if work is next and next(calls) == 1:
+        if unwrap(work) is next and next(calls) == 1:
             return fail(OSError("the disk is gone"))
         return succeed(work(*arguments))
 

@@ -296,9 +296,9 @@ class World:
         self.storage = World.make_storage(folder)
         self.view, self.blobs = self.storage.view, self.storage.blobs
         self.readers = Readers(os.path.join(folder, "view.sqlite"), self.view.keep_newest())
-        self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", self._at_once)
+        self.offload: Callable[..., Deferred[Any]] = settings.pop("offload", at_once)
         """Runs what takes long; a test may set another one."""
-        offload: Any = lambda work, *arguments: self.offload(work, *arguments)  # noqa: E731
+        offload: Any = lambda work, *arguments: self.offload(self.storage.blocking(work), *arguments)  # noqa: E731
         files = self.storage.files(offload)
         self.mirror = FakeMirror(self.readers, self.clock)
         self.downloads = FakeDownloads(files)
@@ -360,9 +360,6 @@ class World:
             lose()
         self.readers.close()
         self.storage.close()
-
-    def _at_once(self, work: Callable[_P, _R], /, *arguments: _P.args, **named: _P.kwargs) -> Deferred[_R]:
-        return at_once(self.storage.blocking(work), *arguments, **named)
 
     def add_user(self, name: str, password: str | None = "", **config: Any) -> None:
         """A user with ``password``: blank unless one is given; None for a user who cannot log in."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -190,7 +190,12 @@ class NodeStorage:
 
     def blocking(self, work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         """See ``WorldStorage``: in a thread, because a server's reactor does not wait."""
-        return partial(self._maker.run, work)
+
+        @wraps(work)
+        def run(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+            return self._maker.run(work, *arguments, **named)
+
+        return run
 
     def bring(self, address: BlobAddress) -> None:
         """See ``WorldStorage``: from the bucket."""
